@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// demo runs sample services, good and bad ones, with Aegis before them.
+func demo(args []string, p process) error {
+	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
+	hostport := fs.String("hostport", "127.0.0.1:31337", "")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	l, err := listen(*hostport)
+	if err != nil {
+		return fmt.Errorf("%w; aegis demo -hostport 127.0.0.1:0 takes a free port", err)
+	}
+	dir, err := os.MkdirTemp("", "aegis-demo-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the sample services: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	for _, s := range samples {
+		stop, err := s.start(dir)
+		if err != nil {
+			return fmt.Errorf("starting the sample service %s: %w", s.name, err)
+		}
+		defer stop()
+	}
+	go present(p.stdout, l.Addr().String(), dir)
+	// The presentation shows what the log would say at lower levels.
+	return serveOn(l, settings{sockdir: dir, level: slog.LevelError}, p)
+}
+
+// sample is a sample service.
+type sample struct {
+	name    string
+	about   string
+	handler http.Handler // nil: it died and left its socket behind
+}
+
+var samples = []sample{
+	{"printerfacts", "a service with client_golang", printerfacts()},
+	{"sloth", "a slow service: two seconds", http.HandlerFunc(sloth)},
+	{"website", "a service that answers with HTML", http.HandlerFunc(website)},
+	{"leftover", "a service that died, and its socket stayed", nil},
+}
+
+func printerfacts() http.Handler {
+	registry := prometheus.NewRegistry()
+	facts := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "printerfacts_facts_served_total",
+		Help: "Facts about printers told so far.",
+	})
+	facts.Add(42)
+	registry.MustRegister(facts)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func sloth(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-time.After(2 * time.Second):
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprintln(w, "# TYPE sloth_hurry gauge\nsloth_hurry 0")
+	case <-r.Context().Done():
+	}
+}
+
+func website(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	fmt.Fprintln(w, "<h1>Welcome</h1>")
+}
+
+// start runs s on a socket in dir until stop is called.
+func (s sample) start(dir string) (stop func(), err error) {
+	l, err := net.Listen("unix", filepath.Join(dir, s.name+".sock"))
+	if err != nil {
+		return nil, err
+	}
+	if s.handler == nil {
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		l.Close()
+		return func() {}, nil
+	}
+	server := &http.Server{Handler: s.handler}
+	go server.Serve(l)
+	return func() { server.Close() }, nil
+}
+
+// present scrapes each sample once through Aegis at addr, shows what came, and
+// says what to try.
+func present(w io.Writer, addr, dir string) {
+	fmt.Fprintf(w, "Aegis listens on http://%s for the sample services in %s:\n", addr, dir)
+	for _, s := range samples {
+		fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, scrapeOnce("http://"+addr+"/"+s.name))
+	}
+	fmt.Fprintf(w, `
+Also: curl http://%[1]s/-/sd (discovery), /metrics (Aegis' own), and / in a browser.
+For Prometheus, in prometheus.yml; each socket becomes a job of its own:
+
+  scrape_configs:
+    - job_name: aegis
+      http_sd_configs:
+        - url: http://%[1]s/-/sd
+
+Ctrl-C stops it and removes the folder.
+`, addr)
+}
+
+// scrapeOnce says in a line what the answer at url is.
+func scrapeOnce(url string) string {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body := bufio.NewReader(resp.Body)
+	first, _ := body.ReadString('\n')
+	rest, err := io.Copy(io.Discard, body)
+	if err != nil {
+		return err.Error()
+	}
+	if resp.StatusCode == http.StatusOK {
+		return fmt.Sprintf("%s: %d bytes, beginning %s", resp.Status, int64(len(first))+rest, first[:max(len(first)-1, 0)])
+	}
+	return fmt.Sprintf("%s: %s", resp.Status, first[:max(len(first)-1, 0)])
+}

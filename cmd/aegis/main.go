@@ -1,0 +1,91 @@
+// Command aegis lets a remote Prometheus scrape services that listen on Unix
+// sockets: GET /NAME on one TCP address is GET /metrics on NAME.sock in a folder.
+//
+// Endpoints:
+//
+//	GET /NAME        the metrics of NAME.sock, its query string passed on
+//	GET /            a page for people
+//	GET /metrics     Aegis' own metrics
+//	GET /-/sd        Prometheus HTTP service discovery
+//	GET /-/healthy   200 while Aegis runs, as does /-/ready
+//
+// Signals: SIGTERM and SIGINT finish the scrapes under way and stop; a second
+// one stops at once.
+//
+// Exit codes: 0 after a clean stop, 1 on failure, 2 on wrong usage.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// process is what the program has of the outside, so that tests can be it.
+type process struct {
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal
+}
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, signals}))
+}
+
+// errUsage is wrapped by errors that are the caller's way of calling.
+var errUsage = errors.New("aegis -help says how it is used")
+
+// run is the program; it returns the exit code.
+func run(args []string, p process) int {
+	err := command(args, p)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(p.stdout, manual)
+		return 0
+	}
+	fmt.Fprintf(p.stderr, "aegis: %v\n", err)
+	if errors.Is(err, errUsage) {
+		return 2
+	}
+	return 1
+}
+
+// command runs what the first argument names.
+func command(args []string, p process) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return serve(args, p)
+	}
+	switch args[0] {
+	case "serve":
+		return serve(args[1:], p)
+	case "demo":
+		return demo(args[1:], p)
+	case "help":
+		return flag.ErrHelp
+	default:
+		return fmt.Errorf("unknown command %q, known are serve and demo: %w", args[0], errUsage)
+	}
+}
+
+// parse reads args into fs, which takes no arguments beside flags.
+func parse(fs *flag.FlagSet, args []string) error {
+	fs.SetOutput(io.Discard)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%v: %w", err, errUsage)
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: %w", fs.Arg(0), errUsage)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package main
+
+// manual is what -help prints.
+const manual = `Aegis lets a remote Prometheus scrape services that listen on Unix sockets:
+GET /NAME on one TCP address is GET /metrics on NAME.sock in a folder.
+
+Usage:
+  aegis [serve] [flags]   serve a folder of sockets (the default)
+  aegis demo [flags]      sample services and a proxy before them, to try it
+  aegis -version          version, revision and Go release
+  aegis -help             this text
+
+Flags of serve:
+  -hostport ADDRESS:PORT  where to listen (default [::]:31337: every address,
+                          IPv4 too)
+  -sockdir FOLDER         where the sockets are (default ./run); it may be made
+                          later
+  -allow PREFIX,...       the addresses and prefixes that may connect, such as
+                          10.100.0.0/24,fda2::/16 (default: all)
+  -log.level LEVEL        debug, info, warn or error (default info); debug logs
+                          each scrape
+
+Flags of demo:
+  -hostport ADDRESS:PORT  where to listen (default 127.0.0.1:31337)
+
+Paths:
+  GET /NAME       the metrics of NAME.sock, its query string passed on. NAME is
+                  1 to 250 letters, digits and . _ - @ : +, beginning with a
+                  letter or digit; "metrics" is reserved
+  GET /           a page for people
+  GET /metrics    Aegis' own metrics
+  GET /-/sd       every socket as a target, for Prometheus' http_sd_configs
+  GET /-/healthy  200 while Aegis runs, as does /-/ready
+
+Signals:
+  SIGTERM, SIGINT  finish the scrapes under way, then stop; a second one stops
+                   at once
+
+Exit codes: 0 after a clean stop, 1 on failure, 2 on wrong usage.
+`

@@ -1,0 +1,113 @@
+// Package limits names every bound Aegis sets on what its peers can make it
+// spend, each with the reason for its number. It knows numbers only.
+//
+// Both peers are taken to be hostile: the scraper, which may be anyone who
+// reaches the port, and the service behind, which may be compromised.
+package limits
+
+import "time"
+
+// What a scraper can make Aegis hold.
+const (
+	// Head is the most bytes of a request head read from a scraper, and of a
+	// response head read from a service. Prometheus sends under 1 KiB and
+	// services answer with under 1 KiB; 64 KiB leaves room for a proxy's
+	// additions and is still small beside a body.
+	Head = 64 << 10
+
+	// ReadHeaderTimeout is how long a client may take over a request head.
+	// A head is one packet on any working network.
+	ReadHeaderTimeout = 10 * time.Second
+
+	// IdleTimeout is how long a client's kept connection may wait for its next
+	// request: twice Prometheus' default scrape interval of a minute, so that
+	// the connection is still there for the next scrape.
+	IdleTimeout = 2 * time.Minute
+
+	// WriteTimeout is how long a client may take to read one of Aegis' own
+	// pages. A relayed scrape has the scrape's deadline instead.
+	WriteTimeout = 30 * time.Second
+
+	// AbortGrace is how long after a scrape's deadline Aegis still tries to
+	// write: enough to deliver the 504, too little to hold a buffer for a
+	// client that does not read.
+	AbortGrace = time.Second
+
+	// Drain is how long scrapes under way may take to finish at a stop:
+	// Prometheus' default scrape timeout, after which nobody is waiting.
+	Drain = 10 * time.Second
+
+	// OwnMetricsInFlight is how many collections of Aegis' own metrics may run
+	// at once; each reads the folder.
+	OwnMetricsInFlight = 8
+)
+
+// What one scrape can take.
+const (
+	// ScrapeTimeout is a scrape's deadline where the scraper names none: the
+	// default scrape_timeout of Prometheus.
+	ScrapeTimeout = 10 * time.Second
+
+	// ScrapeTimeoutMax is the longest deadline a scraper may ask for. Real
+	// ones stay within a few minutes; more is as if none was named.
+	ScrapeTimeoutMax = 10 * time.Minute
+
+	// ScrapeMarginMax is the most by which Aegis' deadline comes before the
+	// scraper's own, so that the reason arrives before the scraper gives up;
+	// a tenth of the deadline where that is less.
+	ScrapeMarginMax = 500 * time.Millisecond
+
+	// ScrapesPerTarget is how many scrapes of one socket may be under way. A
+	// few Prometheus servers and a person or two fit; more than that means
+	// the service hangs, and queueing up behind it would only add memory.
+	ScrapesPerTarget = 16
+
+	// Gather is the largest body held back until it is whole, so that its
+	// failure can still become a status. Nine in ten services answer with
+	// under 100 kB. It bounds the memory of a scrape; what is larger streams.
+	Gather = 1 << 20
+
+	// Interim is how many 1xx responses may come before the real one. One is
+	// already rare.
+	Interim = 5
+)
+
+// Connections to services.
+const (
+	// IdlePerTarget is how many idle connections to one socket are kept, as
+	// many as may be in use at once.
+	IdlePerTarget = ScrapesPerTarget
+
+	// IdleConns is how many idle connections are kept in all. Each costs a
+	// descriptor here and a goroutine, thread or process there; dialling
+	// anew costs some tens of microseconds.
+	IdleConns = 128
+
+	// IdleConnTimeout is how long an idle connection to a service is kept: a
+	// little over the common scrape interval of 15 s.
+	IdleConnTimeout = 20 * time.Second
+)
+
+// What Aegis remembers.
+const (
+	// Targets is how many targets have a state and series of their own; those
+	// beyond it are counted together. Sockets are made by services, and a
+	// service that makes them without end must not fill Aegis' memory.
+	Targets = 10_000
+
+	// ForgetAfter is how long a target that is gone keeps its series: long
+	// enough for an alert on the last of them to fire.
+	ForgetAfter = time.Hour
+
+	// StateLogInterval is the least time between two log lines about one
+	// target, so that a flapping service does not flood the journal.
+	StateLogInterval = time.Second
+
+	// RefusalLogInterval is the least time between two log lines about
+	// connections that -allow refused.
+	RefusalLogInterval = time.Minute
+
+	// SweepInterval is how often the folder is compared with what is
+	// remembered, to see which targets are gone.
+	SweepInterval = time.Minute
+)

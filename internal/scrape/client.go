@@ -1,0 +1,69 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// Client scrapes sockets. The zero value is ready for use, by any number of
+// goroutines.
+type Client struct {
+	pool pool
+	open atomic.Int64
+}
+
+// Get scrapes s: it returns when the whole answer is here or, where that is
+// larger than limits.Gather, its beginning. The caller must Close the Answer.
+// The end of ctx abandons the scrape at once; its deadline is the request's.
+//
+// The error wraps one of this package's or of package sockdir's.
+func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
+	if err := c.pool.admit(s.ID); err != nil {
+		return nil, err
+	}
+	a, err := c.get(ctx, s, req)
+	if err != nil {
+		c.pool.leave(s.ID)
+		return nil, err
+	}
+	a.pool, a.admitted = &c.pool, s.ID
+	return a, nil
+}
+
+func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
+	deadline := time.Now().Add(req.Timeout)
+	if kept := c.pool.get(s.ID); kept != nil {
+		a, err := newExchange(ctx, kept, req, deadline).answer()
+		// A service may close a kept connection at any moment, also while a
+		// request is on its way: that says nothing of the service.
+		if !errors.Is(err, errUnanswered) {
+			return a, err
+		}
+	}
+	fresh, err := dial(ctx, s, &c.open)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ErrCanceled
+		}
+		return nil, err
+	}
+	return newExchange(ctx, fresh, req, deadline).answer()
+}
+
+// Connections returns how many connections to services are open, idle or in
+// use.
+func (c *Client) Connections() int { return int(c.open.Load()) }
+
+// InFlight returns how many scrapes are under way.
+func (c *Client) InFlight() int {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	return c.pool.inFlight
+}
+
+// CloseIdle closes the connections that no scrape is using.
+func (c *Client) CloseIdle() { c.pool.closeIdle() }

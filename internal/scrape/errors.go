@@ -1,0 +1,62 @@
+package scrape
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// Why a scrape failed. Every error of this package is one of these or one of
+// package sockdir's, wrapped in a sentence that says what happened.
+var (
+	ErrBusy       = errors.New("busy")
+	ErrTimeout    = errors.New("no whole answer in time")
+	ErrInvalid    = errors.New("not a valid HTTP answer")
+	ErrTruncated  = errors.New("answer cut short")
+	ErrStatus     = errors.New("the service answered with an error")
+	ErrNotMetrics = errors.New("not an exposition")
+	// ErrCanceled is the scraper's doing, not the service's: it hung up, or
+	// did not read its answer in time.
+	ErrCanceled = errors.New("the scraper went away")
+)
+
+var (
+	errHeadTooLarge = fmt.Errorf("its head is larger than %d KiB", limits.Head>>10)
+	// errUnanswered is the ErrTruncated of a connection that ended without a
+	// byte of answer.
+	errUnanswered = errors.New("the service closed the connection without answering")
+)
+
+// readError makes err, met while reading the answer, one of the failures above.
+func (e *exchange) readError(err error) error {
+	switch {
+	case e.ctx.Err() != nil:
+		return ErrCanceled
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: after %v the service had sent %d bytes", ErrTimeout, e.req.Timeout, e.received)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		if e.received == 0 {
+			return fmt.Errorf("%w: %w", ErrTruncated, errUnanswered)
+		}
+		return fmt.Errorf("%w: the service closed the connection after %d bytes", ErrTruncated, e.received)
+	default:
+		return fmt.Errorf("%w: %s", ErrInvalid, printable(err.Error()))
+	}
+}
+
+// printable is s, which may hold what a service sent, as one short line.
+func printable(s string) string {
+	const most = 200
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s[:min(len(s), most)])
+}

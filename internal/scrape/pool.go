@@ -1,0 +1,153 @@
+package scrape
+
+import (
+	"container/list"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// pool holds what is shared between scrapes, by socket identity: a socket that
+// was replaced has another identity, and so never meets a connection to its
+// predecessor's process.
+type pool struct {
+	mu       sync.Mutex
+	services map[sockdir.ID]*service
+	oldest   list.List // idle *conn, longest idle first
+	sweeper  *time.Timer
+	inFlight int
+}
+
+// service is one socket's part of the pool; it exists while there is a scrape
+// under way or a connection idle.
+type service struct {
+	inFlight int
+	idle     []*conn // most recently used last
+}
+
+// admit counts a scrape of id in, until leave.
+func (p *pool) admit(id sockdir.ID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.service(id)
+	if s.inFlight >= limits.ScrapesPerTarget {
+		return fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrBusy, s.inFlight)
+	}
+	s.inFlight++
+	p.inFlight++
+	return nil
+}
+
+func (p *pool) leave(id sockdir.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.services[id].inFlight--
+	p.inFlight--
+	p.tidy(id)
+}
+
+// get returns an idle connection to id that is fit for another request, or nil.
+func (p *pool) get(id sockdir.ID) *conn {
+	for {
+		c := p.pop(id)
+		// Bytes that came after the last answer would be taken for the start
+		// of the next.
+		if c == nil || c.pending() == silent {
+			return c
+		}
+		c.close()
+	}
+}
+
+func (p *pool) pop(id sockdir.ID) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.services[id]
+	if s == nil || len(s.idle) == 0 {
+		return nil
+	}
+	c := s.idle[len(s.idle)-1]
+	p.remove(c)
+	return c
+}
+
+// put keeps c for a later scrape; where there are too many already, the one
+// idle for longest is closed.
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.service(c.id)
+	c.idleSince = time.Now()
+	c.place = p.oldest.PushBack(c)
+	s.idle = append(s.idle, c)
+	if len(s.idle) > limits.IdlePerTarget {
+		p.drop(s.idle[0])
+	}
+	if p.oldest.Len() > limits.IdleConns {
+		p.drop(p.oldest.Front().Value.(*conn))
+	}
+	if p.sweeper == nil {
+		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
+	}
+}
+
+// sweep closes what was idle too long, and comes back while anything is idle.
+func (p *pool) sweep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := p.oldest.Front(); e != nil; e = p.oldest.Front() {
+		c := e.Value.(*conn)
+		if left := limits.IdleConnTimeout - time.Since(c.idleSince); left > 0 {
+			p.sweeper.Reset(left)
+			return
+		}
+		p.drop(c)
+	}
+	p.sweeper = nil
+}
+
+func (p *pool) closeIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := p.oldest.Front(); e != nil; e = p.oldest.Front() {
+		p.drop(e.Value.(*conn))
+	}
+}
+
+// The rest is called with p.mu held.
+
+func (p *pool) service(id sockdir.ID) *service {
+	s := p.services[id]
+	if s == nil {
+		if p.services == nil {
+			p.services = make(map[sockdir.ID]*service)
+		}
+		s = &service{}
+		p.services[id] = s
+	}
+	return s
+}
+
+func (p *pool) drop(c *conn) {
+	p.remove(c)
+	c.close()
+}
+
+func (p *pool) remove(c *conn) {
+	p.oldest.Remove(c.place)
+	s := p.services[c.id]
+	i := slices.Index(s.idle, c)
+	s.idle = slices.Delete(s.idle, i, i+1)
+	p.tidy(c.id)
+}
+
+// tidy forgets id when nothing is left of it.
+func (p *pool) tidy(id sockdir.ID) {
+	if s := p.services[id]; s.inFlight == 0 && len(s.idle) == 0 {
+		delete(p.services, id)
+	}
+}

@@ -1,0 +1,28 @@
+package scrape
+
+import (
+	"strconv"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// TimeoutHeader is where Prometheus says how many seconds it will wait.
+const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
+
+// ParseTimeout reads the value of TimeoutHeader, a decimal number of seconds.
+// It reports false for nonsense: what is not a number, not positive, or more
+// than limits.ScrapeTimeoutMax.
+func ParseTimeout(value string) (time.Duration, bool) {
+	seconds, err := strconv.ParseFloat(value, 64)
+	// Written so that NaN, which compares false, is nonsense too.
+	if err != nil || !(seconds > 0 && seconds <= limits.ScrapeTimeoutMax.Seconds()) {
+		return 0, false
+	}
+	return time.Duration(seconds * float64(time.Second)), true
+}
+
+// deadlineWithin is how long a scrape may take whose scraper waits for timeout.
+func deadlineWithin(timeout time.Duration) time.Duration {
+	return timeout - min(timeout/10, limits.ScrapeMarginMax)
+}

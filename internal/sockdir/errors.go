@@ -1,0 +1,15 @@
+package sockdir
+
+import "errors"
+
+// Why a name cannot be connected to. Every error of this package is one of
+// these, wrapped in a sentence that says what to do.
+var (
+	ErrNotFound  = errors.New("no such socket")
+	ErrNotSocket = errors.New("not a socket that can be served")
+	ErrRefused   = errors.New("connection refused")
+	ErrDenied    = errors.New("permission denied")
+	ErrNoFolder  = errors.New("no such folder")
+	// ErrBusy is a full backlog, or a lack of descriptors or memory here.
+	ErrBusy = errors.New("busy")
+)

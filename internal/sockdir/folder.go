@@ -1,0 +1,140 @@
+package sockdir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Folder is the path of a folder of sockets. The folder itself is opened anew
+// at each use: it may be made later, unmounted, or removed and made again.
+type Folder string
+
+// Lookup finds the socket that name means. The error wraps ErrNotFound (also
+// for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder or
+// ErrBusy.
+func (f Folder) Lookup(name string) (Socket, error) {
+	if !ValidName(name) {
+		return Socket{}, fmt.Errorf("%w: a name is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
+	}
+	path := string(f) + "/" + name + Suffix
+	var st unix.Stat_t
+	err := ignoringEINTR(func() error { return unix.Lstat(path, &st) })
+	if err != nil {
+		return Socket{}, f.lookupError(path, err)
+	}
+	if err := checkKind(path, st.Mode); err != nil {
+		return Socket{}, err
+	}
+	return Socket{folder: f, path: path, ID: identity(&st)}, nil
+}
+
+// lookupError makes errno, met while looking at path, a failure to act on.
+func (f Folder) lookupError(path string, errno error) error {
+	switch {
+	case errors.Is(errno, unix.ENOENT), errors.Is(errno, unix.ENOTDIR):
+		if err := f.Check(); errors.Is(err, ErrNoFolder) {
+			return err
+		}
+		return fmt.Errorf("%w: there is no %s; is the service running, and does it listen there?", ErrNotFound, path)
+	case errors.Is(errno, unix.EACCES), errors.Is(errno, unix.EPERM):
+		return f.denied(path)
+	case exhausted(errno):
+		return fmt.Errorf("%w: looking at %s: %w", ErrBusy, path, errno)
+	default:
+		return fmt.Errorf("%w: looking at %s: %w", ErrNoFolder, path, errno)
+	}
+}
+
+// Check reports whether the folder is there and can be searched. The error
+// wraps ErrNoFolder or ErrDenied.
+func (f Folder) Check() error {
+	st, err := os.Stat(string(f))
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return f.denied(string(f))
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s does not exist (yet): make it or mount it, or name another with -sockdir", ErrNoFolder, f)
+	case err != nil:
+		return fmt.Errorf("%w: looking at %s: %w", ErrNoFolder, f, errors.Unwrap(err))
+	case !st.IsDir():
+		return fmt.Errorf("%w: %s is no folder; name one with -sockdir", ErrNoFolder, f)
+	}
+	if unix.Access(string(f), unix.X_OK) != nil {
+		return f.denied(string(f))
+	}
+	return nil
+}
+
+// Entry is something in the folder whose name ends in Suffix.
+type Entry struct {
+	// Name is the file name without Suffix: hostile text unless Err is nil.
+	Name string
+	// Err says why it is not served; nil if it is a socket with a valid name.
+	Err error
+}
+
+// List reads the folder and returns its entries, sorted by name. Files without
+// Suffix are left out. The error wraps ErrNoFolder, ErrDenied or ErrBusy.
+func (f Folder) List() ([]Entry, error) {
+	d, err := os.Open(string(f))
+	if err != nil {
+		return nil, f.listError(err)
+	}
+	defer d.Close()
+	files, err := d.ReadDir(-1)
+	if err != nil {
+		return nil, f.listError(err)
+	}
+	var entries []Entry
+	for _, file := range files {
+		name, ok := strings.CutSuffix(file.Name(), Suffix)
+		if !ok || name == "" {
+			continue
+		}
+		e := Entry{Name: name}
+		if !ValidName(name) || file.Type() != fs.ModeSocket {
+			_, e.Err = f.Lookup(name)
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries, nil
+}
+
+func (f Folder) listError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return f.denied(string(f))
+	case exhausted(err):
+		return fmt.Errorf("%w: reading %s: %w", ErrBusy, f, errors.Unwrap(err))
+	}
+	if err := f.Check(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: reading %s: %w", ErrNoFolder, f, errors.Unwrap(err))
+}
+
+// exhausted reports whether err says that this process or machine is out of
+// descriptors or memory: nothing is wrong with the socket.
+func exhausted(err error) bool {
+	for _, errno := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

@@ -1,0 +1,317 @@
+package sockdir
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// listen serves name.sock in dir; each connection is greeted with greeting.
+func listen(t *testing.T, dir, name, greeting string) *net.UnixListener {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(dir, name+Suffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Write([]byte(greeting))
+			c.Close()
+		}
+	}()
+	return l.(*net.UnixListener)
+}
+
+// greeting connects to name and returns what its service says.
+func greeting(t *testing.T, f Folder, name string) (string, error) {
+	t.Helper()
+	s, err := f.Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	c, _, err := s.Dial(t.Context())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	buf := make([]byte, 64)
+	n, _ := c.Read(buf)
+	return string(buf[:n]), nil
+}
+
+func TestLookupAndDial(t *testing.T) {
+	dir := t.TempDir()
+	outside := t.TempDir()
+	listen(t, dir, "good", "good")
+	listen(t, dir, "worker@1", "worker")
+	listen(t, outside, "secret", "secret")
+	stale := listen(t, dir, "stale", "")
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+
+	join := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.Symlink(join("good.sock"), join("link.sock")),
+		os.Symlink(filepath.Join(outside, "secret.sock"), join("out.sock")),
+		os.Symlink(outside, join("outside")),
+		os.WriteFile(join("file.sock"), nil, 0o600),
+		os.Mkdir(join("folder.sock"), 0o700),
+		syscall.Mkfifo(join("pipe.sock"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	datagram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: join("datagram.sock"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagram.Close()
+
+	for _, tt := range []struct {
+		name string
+		want string
+		err  error
+		says string
+	}{
+		{name: "good", want: "good"},
+		{name: "worker@1", want: "worker"},
+		{name: "absent", err: ErrNotFound, says: "there is no " + join("absent.sock")},
+		{name: "..", err: ErrNotFound, says: "beginning with a letter or digit"},
+		{name: "outside/secret", err: ErrNotFound},
+		{name: "../" + filepath.Base(outside) + "/secret", err: ErrNotFound},
+		{name: "good\x00", err: ErrNotFound},
+		{name: "link", err: ErrNotSocket, says: "links are not followed"},
+		{name: "out", err: ErrNotSocket, says: "links are not followed"},
+		{name: "file", err: ErrNotSocket, says: "plain file"},
+		{name: "folder", err: ErrNotSocket, says: "is a folder"},
+		{name: "pipe", err: ErrNotSocket, says: "is a pipe"},
+		{name: "datagram", err: ErrNotSocket, says: "stream socket"},
+		{name: "stale", err: ErrRefused, says: "nobody is listening"},
+	} {
+		got, err := greeting(t, Folder(dir), tt.name)
+		if got != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%q: got %q, %v; want %q, %v", tt.name, got, err, tt.want, tt.err)
+		}
+		if tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%q: error %v does not say %q", tt.name, err, tt.says)
+		}
+	}
+}
+
+func TestPathsLongerThanASocketAddress(t *testing.T) {
+	short := t.TempDir()
+	listen(t, short, "svc", "hello")
+	long := filepath.Join(t.TempDir(), strings.Repeat("d", 200))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Repeat("n", NameMax)
+	if err := os.Rename(filepath.Join(short, "svc.sock"), filepath.Join(long, name+Suffix)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := greeting(t, Folder(long), name); got != "hello" {
+		t.Errorf("got %q, %v; want hello", got, err)
+	}
+}
+
+func TestFolderComesAndGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	f := Folder(dir)
+	for round := range 2 {
+		if _, err := f.Lookup("svc"); !errors.Is(err, ErrNoFolder) {
+			t.Fatalf("round %d, before the folder is made: %v, want %v", round, err, ErrNoFolder)
+		}
+		if _, err := f.List(); !errors.Is(err, ErrNoFolder) {
+			t.Fatalf("round %d: List without a folder: %v, want %v", round, err, ErrNoFolder)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprint("round ", round)
+		listen(t, dir, "svc", want)
+		if got, err := greeting(t, f, "svc"); got != want {
+			t.Fatalf("got %q, %v; want %q", got, err, want)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Lookup("svc"); !errors.Is(err, ErrNoFolder) || !strings.Contains(err.Error(), "is no folder") {
+		t.Errorf("with a file in the folder's place: %v, want %v", err, ErrNoFolder)
+	}
+}
+
+// Between lookup and dial the name may come to mean another socket; the caller
+// must learn which one it reached.
+func TestDialReportsWhatItReached(t *testing.T) {
+	dir := t.TempDir()
+	l := listen(t, dir, "svc", "old")
+	s, err := Folder(dir).Lookup("svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, id, err := s.Dial(t.Context())
+	if err != nil || id != s.ID {
+		t.Fatalf("dial: identity %v, %v; want %v", id, err, s.ID)
+	}
+	c.Close()
+
+	l.Close()
+	listen(t, dir, "svc", "new")
+	c, id, err = s.Dial(t.Context())
+	if err != nil || id == s.ID {
+		t.Fatalf("dial of a replaced socket: identity %v, %v; want another than %v", id, err, s.ID)
+	}
+	c.Close()
+	again, err := Folder(dir).Lookup("svc")
+	if err != nil || again.ID != id {
+		t.Errorf("lookup: identity %v, %v; want %v, which was dialled", again.ID, err, id)
+	}
+
+	os.Remove(filepath.Join(dir, "svc.sock"))
+	os.Symlink("/dev/log", filepath.Join(dir, "svc.sock"))
+	if _, _, err := s.Dial(t.Context()); !errors.Is(err, ErrNotSocket) {
+		t.Errorf("dial of a socket swapped for a link: %v, want %v", err, ErrNotSocket)
+	}
+}
+
+func TestFullBacklogIsBusy(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(dir, "slow.sock")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Folder(dir).Lookup("slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		c, _, err := s.Dial(t.Context())
+		if err != nil {
+			if !errors.Is(err, ErrBusy) {
+				t.Errorf("a full backlog: %v, want %v", err, ErrBusy)
+			}
+			return
+		}
+		defer c.Close()
+	}
+	t.Error("a backlog of none took 8 connections")
+}
+
+func TestList(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a", "worker@1"} {
+		listen(t, dir, name, "")
+	}
+	listen(t, dir, ".hidden", "")
+	os.WriteFile(filepath.Join(dir, "file.sock"), nil, 0o600)
+	os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600)
+	os.WriteFile(filepath.Join(dir, ".sock"), nil, 0o600)
+	os.Symlink("a.sock", filepath.Join(dir, "link.sock"))
+
+	entries, err := Folder(dir).List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	var order []string
+	for _, e := range entries {
+		got[e.Name] = e.Err == nil
+		order = append(order, e.Name)
+	}
+	want := map[string]bool{"a": true, "b": true, "worker@1": true, ".hidden": false, "file": false, "link": false}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("List: %v, want %v", got, want)
+	}
+	if wantOrder := []string{".hidden", "a", "b", "file", "link", "worker@1"}; !reflect.DeepEqual(order, wantOrder) {
+		t.Errorf("List order: %v, want %v", order, wantOrder)
+	}
+}
+
+// Permissions do not bind root, so the test runs itself as another user.
+func TestDenied(t *testing.T) {
+	if dir := os.Getenv("SOCKDIR_DENIED"); dir != "" {
+		for _, name := range []string{"locked", "open"} {
+			_, err := greeting(t, Folder(dir), name)
+			fmt.Printf("%s: %v: %v\n", name, errors.Is(err, ErrDenied), err)
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to run as another user")
+	}
+	top := t.TempDir()
+	dir := filepath.Join(top, "run")
+	os.Mkdir(dir, 0o755)
+	// The test binary and the folders above must be within the other user's reach.
+	for d := top; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	exe := filepath.Join(top, "sockdir.test")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(exe, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listen(t, dir, "locked", "")
+	listen(t, dir, "open", "")
+	os.Chmod(filepath.Join(dir, "locked.sock"), 0o640)
+	os.Chmod(filepath.Join(dir, "open.sock"), 0o666)
+
+	asOther := func() string {
+		cmd := exec.Command(exe, "-test.run=^TestDenied$")
+		cmd.Dir = "/"
+		cmd.Env = []string{"SOCKDIR_DENIED=" + dir}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	out := asOther()
+	for _, want := range []string{
+		"locked: true: permission denied: " + dir + "/locked.sock is owner root(0), group root(0), mode 0640",
+		"Aegis runs as user 4711, groups 4712",
+		"write permission on the socket", "search permission on its folder",
+		"open: false: <nil>",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("missing %q in:\n%s", want, out)
+		}
+	}
+	os.Chmod(dir, 0o700)
+	out = asOther()
+	for _, want := range []string{"open: true: permission denied", "the folder " + dir + " is owner root(0), group root(0), mode 0700"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("missing %q in:\n%s", want, out)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package sockdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ID is the identity of a socket: that of its inode, and when that was last
+// changed. A socket that is removed and made again, or whose owner or mode
+// changes, has another.
+type ID struct {
+	dev, ino    uint64
+	ctime, nsec int64
+}
+
+func identity(st *unix.Stat_t) ID {
+	return ID{dev: uint64(st.Dev), ino: st.Ino, ctime: int64(st.Ctim.Sec), nsec: int64(st.Ctim.Nsec)}
+}
+
+// Socket is a socket found in a Folder.
+type Socket struct {
+	ID     ID
+	folder Folder
+	path   string
+}
+
+// Dial connects to the socket and returns the identity of the one reached,
+// which is not ID if the socket was replaced since Lookup. It does not wait: a
+// full backlog is an error. The error wraps ErrNotFound, ErrNotSocket,
+// ErrRefused, ErrDenied, ErrNoFolder or ErrBusy.
+func (s Socket) Dial(ctx context.Context) (*net.UnixConn, ID, error) {
+	// The descriptor pins the inode: what is checked here is what is
+	// connected to, whatever happens to the name meanwhile. Not openat2,
+	// which RestrictSUIDSGID=true makes fail with ENOSYS.
+	var fd int
+	err := ignoringEINTR(func() (err error) {
+		fd, err = unix.Open(s.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, ID{}, s.folder.lookupError(s.path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, ID{}, s.folder.lookupError(s.path, err)
+	}
+	if err := checkKind(s.path, st.Mode); err != nil {
+		return nil, ID{}, err
+	}
+	// The path through /proc is short, however long the socket's own path is:
+	// a socket address holds 108 bytes.
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(fd))
+	if err != nil {
+		return nil, ID{}, s.dialError(err, &st)
+	}
+	return conn.(*net.UnixConn), identity(&st), nil
+}
+
+func (s Socket) dialError(err error, st *unix.Stat_t) error {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	switch {
+	case errno == unix.ECONNREFUSED:
+		return fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", ErrRefused, s.path)
+	case errno == unix.EACCES, errno == unix.EPERM:
+		return deniedSocket(s, st)
+	case errno == unix.EAGAIN:
+		return fmt.Errorf("%w: the backlog of %s is full; its service accepts too slowly or hangs", ErrBusy, s.path)
+	case errno == unix.EPROTOTYPE:
+		return fmt.Errorf("%w: %s is a datagram or packet socket; a scrape needs a stream socket", ErrNotSocket, s.path)
+	case exhausted(errno):
+		return fmt.Errorf("%w: Aegis cannot open a connection to %s: %w", ErrBusy, s.path, errno)
+	case errno == unix.ENOENT:
+		return fmt.Errorf("%w: connecting to %s needs /proc, which is not mounted for Aegis", ErrDenied, s.path)
+	case errno != 0:
+		return fmt.Errorf("%w: connecting to %s: %w", ErrRefused, s.path, errno)
+	default:
+		return fmt.Errorf("%w: connecting to %s: %w", ErrRefused, s.path, err)
+	}
+}
+
+// checkKind returns an error unless mode, as stat(2) gives it, is a socket's.
+func checkKind(path string, mode uint32) error {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return nil
+	case unix.S_IFLNK:
+		return fmt.Errorf("%w: %s is a link, and links are not followed; let the service listen there itself", ErrNotSocket, path)
+	case unix.S_IFDIR:
+		return fmt.Errorf("%w: %s is a folder", ErrNotSocket, path)
+	case unix.S_IFIFO:
+		return fmt.Errorf("%w: %s is a pipe", ErrNotSocket, path)
+	case unix.S_IFREG:
+		return fmt.Errorf("%w: %s is a plain file", ErrNotSocket, path)
+	default:
+		return fmt.Errorf("%w: %s is a device", ErrNotSocket, path)
+	}
+}

@@ -1,0 +1,101 @@
+package web
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// ParsePrefixes reads the value of -allow: addresses and prefixes, separated by
+// commas. It returns an error that names the one that is neither.
+func ParsePrefixes(list string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if addr, err := netip.ParseAddr(item); err == nil && addr.Zone() == "" {
+			addr = addr.Unmap()
+			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16", item)
+		}
+		if p.Masked() != p {
+			return nil, fmt.Errorf("%q has bits set behind its length: write %v, or the address alone", item, p.Masked())
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, nil
+}
+
+// Allow returns l with every connection closed at accept whose address is in
+// none of the prefixes; with none given, or where l is no TCP listener, l
+// itself. Those closed are counted, and logged at most once in
+// limits.RefusalLogInterval.
+func (s *Server) Allow(l net.Listener, prefixes []netip.Prefix) net.Listener {
+	if _, tcp := l.(*net.TCPListener); !tcp || len(prefixes) == 0 {
+		return l
+	}
+	return &guarded{Listener: l, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
+}
+
+type guarded struct {
+	net.Listener
+	prefixes []netip.Prefix
+	log      *slog.Logger
+	refused  prometheus.Counter
+
+	mu       sync.Mutex
+	loggedAt time.Time
+	unlogged int
+}
+
+// Accept returns the next connection that is allowed.
+func (g *guarded) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if g.allows(c.RemoteAddr()) {
+			return c, nil
+		}
+		c.Close()
+		g.refuse(c.RemoteAddr())
+	}
+}
+
+func (g *guarded) allows(remote net.Addr) bool {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	// An IPv4 client of a listener on [::] shows as ::ffff:a.b.c.d.
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	for _, p := range g.prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *guarded) refuse(remote net.Addr) {
+	g.refused.Inc()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unlogged++
+	if now := time.Now(); now.Sub(g.loggedAt) >= limits.RefusalLogInterval {
+		g.log.Warn("connection refused: -allow does not name its address", "address", remote.String(), "refused", g.unlogged)
+		g.loggedAt, g.unlogged = now, 0
+	}
+}

@@ -1,0 +1,56 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+)
+
+// targetGroup is an element of the list that Prometheus' HTTP service
+// discovery reads
+// (https://prometheus.io/docs/prometheus/latest/http_sd/).
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// discovery lists every socket as a target at the address under which Aegis
+// was asked. Where the folder cannot be read it fails, and Prometheus keeps the
+// list it has: an empty one would make the targets, and their alerts, vanish.
+func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
+	entries, err := s.folder.List()
+	if err != nil {
+		text(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	groups := []targetGroup{}
+	for _, e := range entries {
+		if !served(e) {
+			continue
+		}
+		labels := map[string]string{"__metrics_path__": "/" + e.Name, "job": e.Name}
+		if r.TLS != nil {
+			labels["__scheme__"] = "https"
+		}
+		groups = append(groups, targetGroup{Targets: []string{address(r)}, Labels: labels})
+	}
+	body, err := json.Marshal(groups)
+	if err != nil {
+		text(w, http.StatusInternalServerError, fmt.Sprintf("writing the list: %v", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(body, '\n'))
+}
+
+// address is the HOST:PORT that the request was sent to, in its own words.
+func address(r *http.Request) string {
+	if r.Host != "" {
+		return r.Host
+	}
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return a.String()
+	}
+	return ""
+}

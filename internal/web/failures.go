@@ -1,0 +1,50 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"tulpa.dev/cadey/aegis/internal/scrape"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// Results of a scrape, as the label of that name has them.
+const (
+	resultOK       = "ok"
+	resultNotFound = "not_found"
+	resultBusy     = "busy"
+	// resultCanceled has no status: there is nobody to tell.
+	resultCanceled = "canceled"
+)
+
+// failures is the one place where an error becomes a status and a result. A
+// reader of the program needs no other; a caller of Aegis sees no other.
+var failures = []struct {
+	err    error
+	status int
+	result string
+}{
+	{sockdir.ErrNotFound, http.StatusNotFound, resultNotFound},
+	{sockdir.ErrNotSocket, http.StatusBadGateway, "not_socket"},
+	{sockdir.ErrRefused, http.StatusBadGateway, "refused"},
+	{sockdir.ErrDenied, http.StatusBadGateway, "denied"},
+	{sockdir.ErrNoFolder, http.StatusServiceUnavailable, "no_folder"},
+	{sockdir.ErrBusy, http.StatusServiceUnavailable, resultBusy},
+	{scrape.ErrBusy, http.StatusServiceUnavailable, resultBusy},
+	{scrape.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
+	{scrape.ErrInvalid, http.StatusBadGateway, "invalid"},
+	{scrape.ErrTruncated, http.StatusBadGateway, "truncated"},
+	{scrape.ErrStatus, http.StatusBadGateway, "status"},
+	{scrape.ErrNotMetrics, http.StatusBadGateway, "not_metrics"},
+	{scrape.ErrCanceled, 0, resultCanceled},
+}
+
+// failure returns the status and result that err stands for.
+func failure(err error) (status int, result string) {
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			return f.status, f.result
+		}
+	}
+	return http.StatusBadGateway, "invalid"
+}

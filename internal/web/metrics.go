@@ -1,0 +1,111 @@
+package web
+
+import (
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// metrics are Aegis' own. The target label has only names of sockets, at most
+// limits.Targets of them; every other label has a closed set of values.
+type metrics struct {
+	handler  http.Handler
+	scrapes  *prometheus.CounterVec
+	duration prometheus.Histogram
+	bytes    prometheus.Counter
+	unknown  prometheus.Counter
+	refused  prometheus.Counter
+}
+
+func newMetrics(s *Server, version, revision string) *metrics {
+	m := &metrics{
+		scrapes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aegis_scrapes_total",
+			Help: "Scrapes of a target, by result: ok, canceled by the scraper, or why it failed.",
+		}, []string{"target", "result"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "aegis_scrape_duration_seconds",
+			Help:    "How long scrapes took, from the request to the end of the answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aegis_relayed_bytes_total",
+			Help: "Bytes of body relayed from services to scrapers.",
+		}),
+		unknown: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aegis_unknown_requests_total",
+			Help: "Requests for a name that never was a socket.",
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aegis_refused_connections_total",
+			Help: "Connections closed at accept because -allow does not name their address.",
+		}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "aegis_build_info",
+		Help:        "1, with the version of Aegis in its labels.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		build, m.scrapes, m.duration, m.bytes, m.unknown, m.refused,
+		folderCollector{s},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "aegis_scrapes_in_flight",
+			Help: "Scrapes under way.",
+		}, func() float64 { return float64(s.client.InFlight()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "aegis_service_connections",
+			Help: "Connections to services that are open, idle ones included.",
+		}, func() float64 { return float64(s.client.Connections()) }),
+	)
+	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		EnableOpenMetrics:   true,
+		MaxRequestsInFlight: limits.OwnMetricsInFlight,
+	})
+	return m
+}
+
+// observe counts a finished scrape; known says whether it was of a target.
+func (m *metrics) observe(known bool, o outcome) {
+	if !known {
+		m.unknown.Inc()
+		return
+	}
+	m.duration.Observe(o.took.Seconds())
+	m.bytes.Add(float64(o.bytes))
+}
+
+// folderCollector reads the folder when metrics are collected.
+type folderCollector struct{ s *Server }
+
+var (
+	folderUp = prometheus.NewDesc("aegis_sockdir_up", "1 if the folder of sockets can be read, else 0.", nil, nil)
+	sockets  = prometheus.NewDesc("aegis_sockets", "Sockets in the folder that are served; absent while it cannot be read.", nil, nil)
+)
+
+func (c folderCollector) Describe(ch chan<- *prometheus.Desc) { ch <- folderUp; ch <- sockets }
+
+func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
+	entries, err := c.s.targets.sweep()
+	if err != nil {
+		ch <- prometheus.MustNewConstMetric(folderUp, prometheus.GaugeValue, 0)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(folderUp, prometheus.GaugeValue, 1)
+	n := 0
+	for _, e := range entries {
+		if served(e) {
+			n++
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(sockets, prometheus.GaugeValue, float64(n))
+}

@@ -1,0 +1,63 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// routes are Aegis' own paths, compared after one decoding. Every other path is
+// a name. The only method is GET, and HEAD with it.
+func (s *Server) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/":          s.index,
+		"/metrics":   s.metrics.handler.ServeHTTP,
+		"/-/sd":      s.discovery,
+		"/-/healthy": s.healthy,
+		"/-/ready":   s.healthy,
+	}
+}
+
+// reservedName is the one valid name that a path of Aegis' own hides.
+const reservedName = "metrics"
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// A scrape has no body (RFC 9110 section 9.3.1). net/http would wait
+		// for it before answering; without a read deadline, forever.
+		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		text(w, http.StatusMethodNotAllowed, "method not allowed: a scrape is a GET")
+		return
+	}
+	if own, ok := s.own[r.URL.Path]; ok {
+		own(w, r)
+		return
+	}
+	s.relay(w, r, r.URL.Path[min(1, len(r.URL.Path)):])
+}
+
+func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
+	text(w, http.StatusOK, "Aegis is up.")
+}
+
+// text answers with one line for people.
+func text(w http.ResponseWriter, status int, line string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write([]byte(line + "\n"))
+}
+
+// errReserved says why a socket with a reserved name is not served.
+var errReserved = errors.New("its name is that of a page of Aegis' own; rename the socket")
+
+// served reports whether a scrape could reach e.
+func served(e sockdir.Entry) bool { return e.Err == nil && e.Name != reservedName }

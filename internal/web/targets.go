@@ -1,0 +1,180 @@
+package web
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// outcome is how one scrape went.
+type outcome struct {
+	at     time.Time
+	took   time.Duration
+	bytes  int64
+	result string
+	err    error // nil for resultOK
+}
+
+// state is what is known of a target.
+type state struct {
+	// result is resultOK while it is fine, resultNotFound when it is gone,
+	// otherwise why it fails; empty before the first scrape.
+	result string
+	err    error
+}
+
+// target is a socket that was scraped.
+type target struct {
+	state     state
+	since     time.Time // of state
+	last      outcome
+	logged    string // the result that was last logged
+	loggedAt  time.Time
+	goneSince time.Time // zero while it is there
+}
+
+// targets remembers how scrapes went: for the page, the log and the series.
+// Only what was a socket when it was scraped is remembered, and not more than
+// limits.Targets.
+type targets struct {
+	folder  sockdir.Folder
+	log     *slog.Logger
+	scrapes *prometheus.CounterVec // by target and result
+
+	mu             sync.Mutex
+	byName         map[string]*target
+	folderErr      error // as last logged
+	reservedLogged bool
+}
+
+// overflow stands in the target label for targets beyond limits.Targets. No
+// name can be it.
+const overflow = "(other)"
+
+func newTargets(f sockdir.Folder, log *slog.Logger, scrapes *prometheus.CounterVec) *targets {
+	return &targets{folder: f, log: log, scrapes: scrapes, byName: make(map[string]*target)}
+}
+
+// record notes how a scrape of name went; found says whether name was a socket.
+// It reports whether name is, or was, a target.
+func (ts *targets) record(name string, found bool, o outcome) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t := ts.byName[name]
+	switch {
+	case t == nil && !found:
+		return false
+	case t == nil && len(ts.byName) >= limits.Targets:
+		ts.scrapes.WithLabelValues(overflow, o.result).Inc()
+		return true
+	case t == nil:
+		t = &target{}
+		ts.byName[name] = t
+	}
+	ts.scrapes.WithLabelValues(name, o.result).Inc()
+	t.last = o
+	if found {
+		t.goneSince = time.Time{}
+	}
+	switch o.result {
+	case resultCanceled, resultBusy:
+		// These tell of the scrapers as much as of the service.
+	case resultNotFound:
+		ts.gone(name, t, o)
+	default:
+		ts.change(name, t, o)
+	}
+	return true
+}
+
+// gone notes that the socket of t is not there any more.
+func (ts *targets) gone(name string, t *target, o outcome) {
+	if t.goneSince.IsZero() {
+		t.goneSince = o.at
+	}
+	ts.change(name, t, o)
+}
+
+// change notes the state of t and logs it where it is news. A target that
+// flaps is logged as it is when limits.StateLogInterval is over.
+func (ts *targets) change(name string, t *target, o outcome) {
+	if t.state.result != o.result {
+		t.since = o.at
+	}
+	t.state = state{result: o.result, err: o.err}
+	if t.logged == o.result || o.at.Sub(t.loggedAt) < limits.StateLogInterval {
+		return
+	}
+	t.logged, t.loggedAt = o.result, o.at
+	switch o.result {
+	case resultOK:
+		ts.log.Info("target is fine", "target", name)
+	case resultNotFound:
+		ts.log.Info("target is gone", "target", name)
+	default:
+		ts.log.Warn("target is failing", "target", name, "reason", o.result, "error", o.err)
+	}
+}
+
+// sweep compares what is remembered with the folder. It returns the folder's
+// entries.
+func (ts *targets) sweep() ([]sockdir.Entry, error) {
+	entries, err := ts.folder.List()
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.logFolder(entries, err)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		there[e.Name] = served(e)
+	}
+	now := time.Now()
+	for name, t := range ts.byName {
+		switch {
+		case there[name]:
+			t.goneSince = time.Time{}
+		case !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetAfter:
+			delete(ts.byName, name)
+			ts.scrapes.DeletePartialMatch(prometheus.Labels{"target": name})
+		default:
+			ts.gone(name, t, outcome{at: now, result: resultNotFound, err: sockdir.ErrNotFound})
+		}
+	}
+	return entries, nil
+}
+
+// logFolder logs a change in whether the folder can be read.
+func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
+	if err != nil {
+		if ts.folderErr == nil || ts.folderErr.Error() != err.Error() {
+			ts.log.Warn("the folder of sockets cannot be read; scrapes fail until it can", "error", err)
+		}
+	} else if ts.folderErr != nil {
+		ts.log.Info("the folder of sockets can be read again", "sockdir", string(ts.folder))
+	}
+	ts.folderErr = err
+	for _, e := range entries {
+		if e.Err == nil && e.Name == reservedName && !ts.reservedLogged {
+			ts.reservedLogged = true
+			ts.log.Warn("a socket is not served: its name is that of a page of Aegis' own", "name", e.Name)
+		}
+	}
+}
+
+// known returns what is known of name.
+func (ts *targets) known(name string) (target, bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t, ok := ts.byName[name]
+	if !ok {
+		return target{}, false
+	}
+	return *t, true
+}
