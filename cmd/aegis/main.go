@@ -43,7 +43,11 @@ var errUsage = errors.New("aegis -help says how it is used")
 
 // run is the program; it returns the exit code.
 func run(args []string, p process) int {
-	err := command(args, p)
+	return exitCode(command(args, p), p)
+}
+
+// exitCode prints what there is to print of err and returns its exit code.
+func exitCode(err error, p process) int {
 	switch {
 	case err == nil:
 		return 0

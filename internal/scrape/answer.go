@@ -125,15 +125,18 @@ func (a *Answer) splice(w io.Writer, n int64) (int64, error) {
 	a.e.received += written
 	switch {
 	case err == nil && written < n:
-		return written, a.e.readError(io.EOF)
+		return written, a.e.readError(io.ErrUnexpectedEOF)
 	case err == nil:
 		return written, nil
 	}
 	// The error may be of either side. Where the service has more to say, it
 	// is not the service that failed.
 	switch p := a.e.conn.pending(); {
-	case p == bytes, errors.Is(err, syscall.EPIPE), p == silent && errors.Is(err, syscall.ECONNRESET):
+	case p == unread, errors.Is(err, syscall.EPIPE), p == silent && errors.Is(err, syscall.ECONNRESET):
 		return written, scraperError(err)
+	}
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = io.ErrUnexpectedEOF
 	}
 	return written, a.e.readError(err)
 }

@@ -50,7 +50,7 @@ type pending int
 
 const (
 	silent pending = iota // nothing has come, and it is open
-	bytes                 // unread bytes
+	unread                // bytes have come
 	closed                // the service closed it
 )
 
@@ -61,10 +61,10 @@ func (c *conn) pending() pending {
 		var b [1]byte
 		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		switch {
-		case err == unix.EAGAIN, err == unix.EINTR:
+		case err == unix.EAGAIN:
 			p = silent
 		case err == nil && n > 0:
-			p = bytes
+			p = unread
 		}
 	})
 	return p

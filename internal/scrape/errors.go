@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 	"unicode"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -40,7 +39,8 @@ func (e *exchange) readError(err error) error {
 		return ErrCanceled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: after %v the service had sent %d bytes", ErrTimeout, e.req.Timeout, e.received)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	// What a parser makes of an early end is not of interest.
+	case e.ended, errors.Is(err, io.ErrUnexpectedEOF):
 		if e.received == 0 {
 			return fmt.Errorf("%w: %w", ErrTruncated, errUnanswered)
 		}

@@ -3,9 +3,12 @@ package scrape
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -23,6 +26,7 @@ type exchange struct {
 	received int64
 	headLeft int  // how many bytes of head may still be read
 	inBody   bool // no bound on what is read
+	ended    bool // the service closed the connection
 }
 
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 16<<10) }}
@@ -50,6 +54,7 @@ func (e *exchange) Read(p []byte) (int, error) {
 	n, err := e.conn.Read(p)
 	e.headLeft -= n
 	e.received += int64(n)
+	e.ended = e.ended || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 	return n, err
 }
 

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"aegis": main})
+}
+
+// TestScripts runs the command lines in testdata/script. Beside testscript's
+// own commands there are
+//
+//	freeport VAR        put the number of a free TCP port into $VAR
+//	fetch STATUS URL    GET URL until it answers, want STATUS, print the body
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"freeport": freeport, "fetch": fetch},
+	})
+}
+
+func freeport(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv(args[0], port)
+}
+
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		resp, err := http.Get(args[1])
+		if err != nil {
+			if time.Now().After(end) {
+				ts.Fatalf("%v", err)
+			}
+			continue
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		fmt.Fprint(ts.Stdout(), string(body))
+		if status := fmt.Sprint(resp.StatusCode); status != args[0] {
+			ts.Fatalf("GET %s: %s, want %s\n%s", args[1], status, args[0], body)
+		}
+		return
+	}
+}

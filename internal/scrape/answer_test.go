@@ -1,0 +1,221 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+const (
+	plain   = "Content-Type: text/plain; version=0.0.4\r\n"
+	ok      = "HTTP/1.1 200 OK\r\n"
+	chunked = "Transfer-Encoding: chunked\r\n"
+)
+
+func TestAnswers(t *testing.T) {
+	big := strings.Repeat("x 1\n", limits.Gather/4+1000)
+	for _, tt := range []struct {
+		name     string
+		response string
+		body     string
+		kind     string // Content-Type; plain's where empty
+		encoding string
+		err      error
+		says     string
+	}{
+		{name: "length", response: ok + plain + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n"},
+		{name: "chunked", response: ok + plain + chunked + "\r\n2\r\nx \r\n2\r\n1\n\r\n0\r\n\r\n", body: "x 1\n"},
+		{name: "chunk extensions and a trailer", response: ok + plain + chunked + "\r\n4;a=b\r\nx 1\n\r\n0\r\nX-Sum: 1\r\n\r\n", body: "x 1\n"},
+		{name: "to the end of the connection", response: ok + plain + "\r\nx 1\n", body: "x 1\n"},
+		{name: "HTTP/1.0", response: "HTTP/1.0 200 OK\r\n" + plain + "\r\nx 1\n", body: "x 1\n"},
+		{name: "empty", response: ok + plain + "Content-Length: 0\r\n\r\n", body: ""},
+		{name: "interim answers first", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.Interim) + ok + plain + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n"},
+		{name: "no type", response: ok + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n", kind: DefaultContentType},
+		{name: "gzip", response: ok + plain + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b<", body: "\x1f\x8b<", encoding: "gzip"},
+		{name: "protobuf", response: ok + "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\nContent-Length: 3\r\n\r\n\x00<{", body: "\x00<{", kind: "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"},
+		{name: "OpenMetrics", response: ok + "Content-Type: application/openmetrics-text; version=1.0.0\r\nContent-Length: 6\r\n\r\n# EOF\n", body: "# EOF\n", kind: "application/openmetrics-text; version=1.0.0"},
+		{name: "a quoted metric name is no JSON", response: ok + plain + "Content-Length: 11\r\n\r\n{\"a.b\"} 1\n\n", body: "{\"a.b\"} 1\n\n"},
+		{name: "large, length", response: ok + plain + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)) + big, body: big},
+		{name: "large, chunked", response: ok + plain + chunked + fmt.Sprintf("\r\n%x\r\n", len(big)) + big + "\r\n0\r\n\r\n", body: big},
+		{name: "large, to the end of the connection", response: ok + plain + "\r\n" + big, body: big},
+		{name: "as large as is gathered", response: ok + plain + "\r\n" + big[:limits.Gather], body: big[:limits.Gather]},
+
+		{name: "another status", response: "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "503 Service Unavailable"},
+		{name: "no /metrics", response: "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "serves no /metrics"},
+		{name: "a redirect", response: "HTTP/1.1 302 Found\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "follows none"},
+		{name: "no content", response: "HTTP/1.1 204 No Content\r\n\r\n", err: ErrStatus},
+		{name: "HTML", response: ok + "Content-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>\n", err: ErrNotMetrics, says: "text/html"},
+		{name: "JSON", response: ok + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", err: ErrNotMetrics, says: "application/json"},
+		{name: "HTML without a type", response: ok + "Content-Length: 12\r\n\r\n\n<!DOCTYPE h>", err: ErrNotMetrics, says: "HTML"},
+		{name: "JSON said to be text", response: ok + plain + "Content-Length: 12\r\n\r\n{\"up\": true}", err: ErrNotMetrics, says: "JSON"},
+		{name: "large HTML without a type", response: ok + "Content-Length: 9999999\r\n\r\n<html>" + big, err: ErrNotMetrics, says: "HTML"},
+		{name: "a control character in the type", response: ok + "Content-Type: text/plain; a=\x01\r\nContent-Length: 0\r\n\r\n", err: ErrInvalid},
+		{name: "not HTTP", response: "SSH-2.0-OpenSSH_9.2\r\n", err: ErrInvalid, says: "malformed HTTP"},
+		{name: "escape sequences in the fault", response: "\x1b[2J\x07 evil\r\n\r\n", err: ErrInvalid},
+		{name: "HTTP/2", response: "HTTP/2.0 200 OK\r\n\r\n", err: ErrInvalid, says: "HTTP/2.0"},
+		{name: "switching protocols", response: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", err: ErrInvalid},
+		{name: "interim answers without end", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.Interim+1) + ok + "\r\n", err: ErrInvalid, says: "interim"},
+		{name: "two lengths", response: ok + plain + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nx 1\n", err: ErrInvalid},
+		{name: "a negative length", response: ok + plain + "Content-Length: -4\r\n\r\nx 1\n", err: ErrInvalid},
+		{name: "a bad chunk", response: ok + plain + chunked + "\r\nzz\r\nx 1\n\r\n0\r\n\r\n", err: ErrInvalid},
+		{name: "a head too large", response: ok + "X: " + strings.Repeat("a", limits.Head) + "\r\n\r\n", err: ErrInvalid, says: "64 KiB"},
+		{name: "nothing", response: "", err: ErrTruncated, says: "without answering"},
+		{name: "half a head", response: ok + "Content-Ty", err: ErrTruncated},
+		{name: "half a length", response: ok + plain + "Content-Length: 9\r\n\r\nx 1\n", err: ErrTruncated},
+		{name: "half the chunks", response: ok + plain + chunked + "\r\n4\r\nx 1\n\r\n", err: ErrTruncated},
+		{name: "half a large length", response: ok + plain + "Content-Length: 9999999\r\n\r\n" + big, err: ErrTruncated},
+		{name: "half a large chunk", response: ok + plain + chunked + "\r\nfffffff\r\n" + big, err: ErrTruncated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), saysAndCloses(tt.response))
+			var c Client
+			body, a, err := p.scrape(t, &c)
+			if !errors.Is(err, tt.err) {
+				t.Fatalf("error %v, want %v", err, tt.err)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), tt.says) || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' }) {
+					t.Errorf("error %q should say %q, and that in one line", err, tt.says)
+				}
+			} else {
+				want := Answer{ContentType: tt.kind, ContentEncoding: tt.encoding}
+				if want.ContentType == "" {
+					want.ContentType = "text/plain; version=0.0.4"
+				}
+				if a.ContentType != want.ContentType || a.ContentEncoding != want.ContentEncoding {
+					t.Errorf("type %q, encoding %q; want %q, %q", a.ContentType, a.ContentEncoding, want.ContentType, want.ContentEncoding)
+				}
+				if body != tt.body {
+					t.Errorf("body of %d bytes, %.40q; want %d bytes, %.40q", len(body), body, len(tt.body), tt.body)
+				}
+			}
+			if n := c.InFlight(); n != 0 {
+				t.Errorf("%d scrapes in flight afterwards", n)
+			}
+		})
+	}
+}
+
+// Cut short anywhere, an answer whose framing says where it ends is an error.
+func TestCutAtEveryByte(t *testing.T) {
+	for _, whole := range []string{
+		ok + plain + "Content-Length: 8\r\n\r\nx 1\ny 2\n",
+		ok + plain + chunked + "\r\n4\r\nx 1\n\r\n4\r\ny 2\n\r\n0\r\n\r\n",
+	} {
+		for cut := range len(whole) {
+			p := listen(t, t.TempDir(), saysAndCloses(whole[:cut]))
+			var c Client
+			body, _, err := p.scrape(t, &c)
+			if !errors.Is(err, ErrTruncated) {
+				t.Errorf("cut to %q: body %q, error %v; want %v", whole[:cut], body, err, ErrTruncated)
+			}
+			p.Close()
+		}
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		talk func(net.Conn, int) bool
+	}{
+		{"before the head", hangs("")},
+		{"in the head", hangs("HTTP/1.1 200")},
+		{"in the body", hangs(ok + plain + "Content-Length: 9\r\n\r\nx 1\n")},
+		{"in a large body", hangs(ok + plain + "Content-Length: 9999999\r\n\r\nx 1\n")},
+		{"in a chunk", hangs(ok + plain + chunked + "\r\n9\r\nx 1\n")},
+		{"a byte now and then", func(c net.Conn, _ int) bool {
+			for {
+				if _, err := io.WriteString(c, "H"); err != nil {
+					return false
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), tt.talk)
+			var c Client
+			_, _, err := scrapeSocket(t.Context(), &c, p.socket(t), scraper(t, "", 50*time.Millisecond))
+			if !errors.Is(err, ErrTimeout) && !(tt.name == "a byte now and then" && errors.Is(err, ErrInvalid)) {
+				t.Errorf("error %v, want %v", err, ErrTimeout)
+			}
+			if n := c.Connections(); n != 0 {
+				t.Errorf("%d connections left open", n)
+			}
+		})
+	}
+}
+
+// A scraper that hangs up must not leave anything waiting for the service.
+func TestCancel(t *testing.T) {
+	for name, start := range map[string]string{
+		"before the head": "",
+		"in the body":     ok + plain + "Content-Length: 9\r\n\r\nx 1\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), hangs(start))
+			var c Client
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { <-p.requests; cancel() }()
+			_, _, err := scrapeSocket(ctx, &c, p.socket(t), scraper(t, "", time.Minute))
+			if !errors.Is(err, ErrCanceled) {
+				t.Errorf("error %v, want %v", err, ErrCanceled)
+			}
+			if c.Connections() != 0 || c.InFlight() != 0 {
+				t.Errorf("%d connections and %d scrapes left", c.Connections(), c.InFlight())
+			}
+		})
+	}
+}
+
+// What a body takes of memory must not follow what is announced or sent.
+func TestGrowFollowsWhatCame(t *testing.T) {
+	body := grow(nil)
+	if cap(body) > 64<<10 {
+		t.Errorf("a body of which nothing has come has room for %d bytes", cap(body))
+	}
+	for len(body) <= limits.Gather {
+		body = grow(body[:cap(body)])
+		if cap(body) > limits.Gather+4096 {
+			t.Fatalf("room for %d bytes, want at most about %d", cap(body), limits.Gather)
+		}
+		body = body[:cap(body)]
+	}
+}
+
+// failing is a scraper whose connection breaks after n bytes.
+type failing struct{ n int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.n -= len(p); f.n < 0 {
+		return 0, errors.New("broken")
+	}
+	return len(p), nil
+}
+
+func TestWriteErrorsAreTheScrapers(t *testing.T) {
+	big := strings.Repeat("x 1\n", limits.Gather/4+1000)
+	p := listen(t, t.TempDir(), says(ok+plain+chunked+fmt.Sprintf("\r\n%x\r\n", len(big))+big+"\r\n0\r\n\r\n"))
+	var c Client
+	for _, n := range []int{0, limits.Gather + 600} {
+		a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.WriteTo(&failing{n}); !errors.Is(err, ErrCanceled) {
+			t.Errorf("broken after %d bytes: %v, want %v", n, err, ErrCanceled)
+		}
+		a.Close()
+		if c.Connections() != 0 {
+			t.Error("a connection with half an answer in it was kept")
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package scrape
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// answer is a whole answer of which body is the body.
+func answer(body string) string {
+	return fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n%s", ok, plain, len(body), body)
+}
+
+func TestConnectionsAreKept(t *testing.T) {
+	p := listen(t, t.TempDir(), says(answer("x 1\n")))
+	var c Client
+	for range 5 {
+		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+			t.Fatalf("body %q, %v", body, err)
+		}
+	}
+	if n := p.accepted.Load(); n != 1 {
+		t.Errorf("%d connections for 5 scrapes, want 1", n)
+	}
+	c.CloseIdle()
+	if n := c.Connections(); n != 0 {
+		t.Errorf("%d connections after CloseIdle", n)
+	}
+}
+
+func TestConnectionsNotKept(t *testing.T) {
+	for name, response := range map[string]string{
+		"asked to close":     ok + "Connection: close\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n",
+		"HTTP/1.0":           "HTTP/1.0 200 OK\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n",
+		"bytes after length": answer("x 1\n") + answer("evil 1\n"),
+		"bytes after chunks": ok + plain + chunked + "\r\n4\r\nx 1\n\r\n0\r\n\r\n" + answer("evil 1\n"),
+		"a byte too many":    answer("x 1\n") + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), says(response))
+			var c Client
+			for range 3 {
+				if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+					t.Fatalf("body %q, %v; want x 1", body, err)
+				}
+			}
+			if n := p.accepted.Load(); n != 3 {
+				t.Errorf("%d connections for 3 scrapes, want 3", n)
+			}
+		})
+	}
+}
+
+// Bytes that come when the answer is long delivered must not be the next
+// scraper's.
+func TestLateBytesReachNobody(t *testing.T) {
+	late := make(chan struct{})
+	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
+		io.WriteString(c, answer("x 1\n"))
+		io.WriteString(c, answer("evil 1\n"))
+		late <- struct{}{}
+		return true
+	})
+	var c Client
+	for range 3 {
+		body, _, err := p.scrape(t, &c)
+		if body != "x 1\n" || err != nil {
+			t.Fatalf("body %q, %v; want x 1", body, err)
+		}
+		<-late
+	}
+}
+
+func TestServiceClosesIdleConnection(t *testing.T) {
+	closedIt := make(chan struct{}, 10)
+	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
+		io.WriteString(c, answer("x 1\n"))
+		c.Close()
+		closedIt <- struct{}{}
+		return false
+	})
+	var c Client
+	for range 3 {
+		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+			t.Fatalf("body %q, %v", body, err)
+		}
+		<-closedIt
+	}
+	if c.Connections() > 1 {
+		t.Errorf("%d connections open, want at most the last", c.Connections())
+	}
+}
+
+// A service that closes a kept connection just when the request arrives costs
+// no scrape, and is asked again only once.
+func TestServiceClosesOnReuse(t *testing.T) {
+	p := listen(t, t.TempDir(), func(c net.Conn, request int) bool {
+		if request == 1 {
+			return false
+		}
+		io.WriteString(c, answer("x 1\n"))
+		return true
+	})
+	var c Client
+	for range 4 {
+		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+			t.Fatalf("body %q, %v", body, err)
+		}
+	}
+	if n := p.accepted.Load(); n < 3 || n > 4 {
+		t.Errorf("%d connections, want one for each scrape but the first retry", n)
+	}
+}
+
+func TestServiceRestarts(t *testing.T) {
+	dir := t.TempDir()
+	var c Client
+	for round := range 3 {
+		want := fmt.Sprintf("round %d\n", round)
+		p := listen(t, dir, says(answer(want)))
+		for range 2 {
+			if body, _, err := p.scrape(t, &c); body != want || err != nil {
+				t.Fatalf("body %q, %v; want %q", body, err, want)
+			}
+		}
+		p.Close()
+	}
+}
+
+// The old process lives on and holds its kept connection, but the name means
+// the new one's socket.
+func TestReplacedSocketIsReachedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	old := listen(t, dir, says(answer("old 1\n")))
+	var c Client
+	if body, _, err := old.scrape(t, &c); body != "old 1\n" || err != nil {
+		t.Fatalf("body %q, %v", body, err)
+	}
+	if err := os.Rename(filepath.Join(dir, "svc.sock"), filepath.Join(dir, "old.sock")); err != nil {
+		t.Fatal(err)
+	}
+	replacement := listen(t, dir, says(answer("new 1\n")))
+	if body, _, err := replacement.scrape(t, &c); body != "new 1\n" || err != nil {
+		t.Errorf("body %q, %v; want the new process' answer", body, err)
+	}
+}
+
+// A change of mode makes Aegis connect anew, so that it is refused where it may
+// not connect any more.
+func TestPermissionsAreCheckedAgain(t *testing.T) {
+	dir := t.TempDir()
+	p := listen(t, dir, says(answer("x 1\n")))
+	var c Client
+	p.scrape(t, &c)
+	if err := os.Chmod(filepath.Join(dir, "svc.sock"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.scrape(t, &c)
+	if n := p.accepted.Load(); n != 2 {
+		t.Errorf("%d connections, want another after the change of mode", n)
+	}
+}
+
+func TestBusy(t *testing.T) {
+	p := listen(t, t.TempDir(), hangs(""))
+	var c Client
+	socket := p.socket(t)
+	results := make(chan error, limits.ScrapesPerTarget)
+	ctx := t.Context()
+	for range limits.ScrapesPerTarget {
+		go func() {
+			_, _, err := scrapeSocket(ctx, &c, socket, scraper(t, "", 300*time.Millisecond))
+			results <- err
+		}()
+	}
+	eventually(t, "all scrapes under way", func() bool { return c.InFlight() == limits.ScrapesPerTarget })
+	if _, err := c.Get(t.Context(), socket, scraper(t, "", time.Second)); !errors.Is(err, ErrBusy) {
+		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrBusy)
+	}
+	neighbour := listen(t, t.TempDir(), says(answer("x 1\n")))
+	if _, _, err := neighbour.scrape(t, &c); err != nil {
+		t.Errorf("a neighbour's scrape meanwhile: %v", err)
+	}
+	for range limits.ScrapesPerTarget {
+		if err := <-results; !errors.Is(err, ErrTimeout) {
+			t.Errorf("a scrape that was admitted: %v, want %v", err, ErrTimeout)
+		}
+	}
+	if n := c.InFlight(); n != 0 {
+		t.Errorf("%d scrapes in flight afterwards", n)
+	}
+}
+
+// fill puts n connections to dir's svc into p, as if they were to id.
+func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
+	t.Helper()
+	for range n {
+		s, err := sockdir.Folder(dir).Lookup("svc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cn, err := dial(t.Context(), s, &c.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cn.id = id
+		p.put(cn)
+	}
+}
+
+func TestIdleConnectionsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	peer := listen(t, dir, hangs(""))
+	var c Client
+	one := peer.socket(t).ID
+	fill(t, &c.pool, &c, one, dir, limits.IdlePerTarget+3)
+	if n := c.Connections(); n != limits.IdlePerTarget {
+		t.Errorf("%d idle connections to one socket, want %d", n, limits.IdlePerTarget)
+	}
+	others := t.TempDir()
+	for i := range limits.IdleConns/limits.IdlePerTarget + 2 {
+		sub := filepath.Join(others, fmt.Sprint(i))
+		os.Mkdir(sub, 0o700)
+		s := listen(t, sub, hangs(""))
+		fill(t, &c.pool, &c, s.socket(t).ID, sub, limits.IdlePerTarget)
+	}
+	if n := c.Connections(); n != limits.IdleConns {
+		t.Errorf("%d idle connections in all, want %d", n, limits.IdleConns)
+	}
+	if got := c.pool.get(one); got != nil {
+		t.Error("the connections idle for longest were not the ones closed")
+	}
+	// As if limits.IdleConnTimeout had passed.
+	c.pool.mu.Lock()
+	for e := c.pool.oldest.Front(); e != nil; e = e.Next() {
+		e.Value.(*conn).idleSince = time.Now().Add(-limits.IdleConnTimeout)
+	}
+	c.pool.mu.Unlock()
+	c.pool.sweep()
+	if n := c.Connections(); n != 0 {
+		t.Errorf("%d connections idle for too long", n)
+	}
+	if n := len(c.pool.services); n != 0 {
+		t.Errorf("%d services remembered of which nothing is left", n)
+	}
+}

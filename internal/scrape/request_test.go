@@ -1,0 +1,71 @@
+package scrape
+
+import (
+	"bufio"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// request is what a server makes of these bytes of a scraper's.
+func request(t *testing.T, head string) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestNewRequest(t *testing.T) {
+	for _, tt := range []struct{ name, from, want string }{
+		{
+			name: "what passes",
+			from: "GET /svc?name[]=x&name[]=y;z&%zz HTTP/1.1\r\nHost: [fda2::1]:31337\r\nAccept: a\r\nAccept: b;q=0.1\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/3\r\nX-Prometheus-Scrape-Timeout-Seconds: 7.5\r\n\r\n",
+			want: "GET /metrics?name[]=x&name[]=y;z&%zz HTTP/1.1\r\nHost: [fda2::1]:31337\r\nAccept: a, b;q=0.1\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/3\r\nX-Prometheus-Scrape-Timeout-Seconds: 7.5\r\n\r\n",
+		},
+		{
+			name: "what does not",
+			from: "GET /svc HTTP/1.1\r\nHost: h\r\nAuthorization: Basic x\r\nProxy-Authorization: Basic x\r\nCookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nRange: bytes=0-1\r\nX-Prometheus-Scrape-Timeout-Seconds: NaN\r\nContent-Length: 3\r\n\r\nabc",
+			want: "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n",
+		},
+		{name: "an empty query", from: "GET /svc? HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics? HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{name: "HEAD", from: "HEAD /svc HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{name: "no host", from: "GET /svc HTTP/1.0\r\n\r\n", want: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"},
+		{name: "an absolute URI", from: "GET http://other/svc?a HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics?a HTTP/1.1\r\nHost: other\r\n\r\n"},
+	} {
+		if got := string(NewRequest(request(t, tt.from)).head); got != tt.want {
+			t.Errorf("%s: %q\nwant %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	for _, tt := range []struct {
+		header string
+		want   time.Duration
+	}{
+		{"10", 9500 * time.Millisecond},
+		{"60", 59500 * time.Millisecond},
+		{"1", 900 * time.Millisecond},
+		{"0.5", 450 * time.Millisecond},
+		{"5e0", 4500 * time.Millisecond},
+		{"", 9500 * time.Millisecond},
+		{"NaN", 9500 * time.Millisecond},
+		{"-1", 9500 * time.Millisecond},
+		{"0", 9500 * time.Millisecond},
+		{"Inf", 9500 * time.Millisecond},
+		{"1e300", 9500 * time.Millisecond},
+		{"10s", 9500 * time.Millisecond},
+		{"600", limits.ScrapeTimeoutMax - limits.ScrapeMarginMax},
+		{"601", 9500 * time.Millisecond},
+	} {
+		r := request(t, "GET /svc HTTP/1.1\r\nHost: h\r\n"+TimeoutHeader+": "+tt.header+"\r\n\r\n")
+		if got := NewRequest(r).Timeout; got != tt.want {
+			t.Errorf("%q: %v, want %v", tt.header, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+func TestDiscovery(t *testing.T) {
+	a := start(t)
+	if got := a.get("/-/sd"); got.body != "[]\n" || got.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("an empty folder: %q of type %q, want []", got.body, got.Header.Get("Content-Type"))
+	}
+	a.service("b", fine)
+	a.service("a@1", fine)
+	a.service("metrics", fine)
+	a.stale("stale")
+	os.Symlink("b.sock", filepath.Join(a.dir, "link.sock"))
+	os.WriteFile(filepath.Join(a.dir, "file.sock"), nil, 0o600)
+
+	got, err := a.send("GET /-/sd HTTP/1.1\r\nHost: web-1.example:31337\r\nConnection: close\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(got, "\r\n\r\n")
+	var groups []targetGroup
+	if err := json.Unmarshal([]byte(body), &groups); err != nil {
+		t.Fatalf("%v in %q", err, got)
+	}
+	var want []targetGroup
+	for _, name := range []string{"a@1", "b", "stale"} {
+		want = append(want, targetGroup{[]string{"web-1.example:31337"}, map[string]string{"__metrics_path__": "/" + name, "job": name}})
+	}
+	if fmt.Sprint(groups) != fmt.Sprint(want) {
+		t.Errorf("discovered %v, want %v", groups, want)
+	}
+
+	// An empty list would make Prometheus drop the targets, and their alerts.
+	mustRemove(t, a.dir)
+	if got := a.get("/-/sd"); got.StatusCode != 503 || !strings.Contains(got.body, "no such folder") {
+		t.Errorf("without the folder: %d %q, want 503", got.StatusCode, got.body)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	a := start(t)
+	mustRemove(t, a.dir)
+	for _, path := range []string{"/-/healthy", "/-/ready"} {
+		if got := a.get(path); got.StatusCode != 200 {
+			t.Errorf("%s: %d, want 200", path, got.StatusCode)
+		}
+	}
+}
+
+func TestIndex(t *testing.T) {
+	a := start(t)
+	a.service("fine", fine)
+	a.service("new", fine)
+	a.stale("stale")
+	a.service("metrics", fine)
+	hostile := `<script>alert(1)<`
+	os.WriteFile(filepath.Join(a.dir, hostile+".sock"), nil, 0o600)
+	a.get("/fine")
+	a.get("/stale")
+
+	got := a.get("/")
+	for _, want := range []string{
+		"3 sockets in " + a.dir,
+		`<a href="/fine">fine</a><td>fine<td>`,
+		`<a href="/new">new</a><td>not scraped yet`,
+		`<a href="/stale">stale</a><td>connection refused: nobody is listening`,
+		"<code>metrics.sock</code>: its name is that of a page",
+		"<code>&lt;script&gt;alert(1)&lt;.sock</code>",
+	} {
+		if !strings.Contains(got.body, want) {
+			t.Errorf("the page lacks %q:\n%s", want, got.body)
+		}
+	}
+	if strings.Contains(got.body, "<script") {
+		t.Error("a name is taken for markup")
+	}
+	if csp := got.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
+		t.Errorf("Content-Security-Policy: %q", csp)
+	}
+	mustRemove(t, a.dir)
+	if got := a.get("/"); got.StatusCode != 200 || !strings.Contains(got.body, "no such folder") {
+		t.Errorf("without the folder: %d\n%s", got.StatusCode, got.body)
+	}
+}
+
+func TestOwnMetrics(t *testing.T) {
+	a := start(t)
+	a.service("fine", fine)
+	a.service("metrics", fine)
+	a.get("/fine")
+	for i := range 50 {
+		a.get(fmt.Sprint("/absent", i))
+	}
+	for series, want := range map[string]string{
+		"aegis_sockets": "1", "aegis_sockdir_up": "1",
+		`aegis_scrapes_total{result="ok",target="fine"}`: "1",
+		"aegis_scrape_duration_seconds_count":            "1",
+		"aegis_relayed_bytes_total":                      "4",
+		"aegis_scrapes_in_flight":                        "0",
+		"aegis_service_connections":                      "1",
+		"aegis_unknown_requests_total":                   "50",
+	} {
+		if got := a.metric(series); got != want {
+			t.Errorf("%s is %q, want %q", series, got, want)
+		}
+	}
+	body := a.get("/metrics").body
+	for _, want := range []string{`revision="abc",version="1.2.3"} 1`, "process_open_fds", "go_goroutines"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(body, `"absent`) {
+		t.Error("a name that never was a socket has a series")
+	}
+	mustRemove(t, a.dir)
+	if got := a.metric("aegis_sockdir_up"); got != "0" {
+		t.Errorf("aegis_sockdir_up without the folder: %q, want 0", got)
+	}
+}
+
+// reservedName is checked by hand, since a table of methods cannot be asked.
+func TestReservedName(t *testing.T) {
+	for path := range start(t).own {
+		if name := path[1:]; sockdir.ValidName(name) != (name == reservedName) {
+			t.Errorf("%s hides the name %q, reserved is %q", path, name, reservedName)
+		}
+	}
+}
+
+func TestGoneTargetsAreForgotten(t *testing.T) {
+	a := start(t)
+	l := a.service("svc", fine)
+	a.get("/svc")
+	const series = `aegis_scrapes_total{result="ok",target="svc"}`
+	synctest.Test(t, func(t *testing.T) {
+		a.targets.sweep()
+		l.Close()
+		a.targets.sweep()
+		time.Sleep(limits.ForgetAfter - time.Second)
+		a.targets.sweep()
+		if _, ok := a.targets.known("svc"); !ok {
+			t.Error("forgotten before its time")
+		}
+		time.Sleep(time.Second)
+		a.targets.sweep()
+		if _, ok := a.targets.known("svc"); ok {
+			t.Error("still remembered")
+		}
+	})
+	if got := a.metric(series); got != "" {
+		t.Errorf("%s is still there: %q", series, got)
+	}
+}
+
+func TestTargetsAreBounded(t *testing.T) {
+	a := start(t)
+	for i := range limits.Targets + 10 {
+		a.targets.record(fmt.Sprint("t", i), true, outcome{at: time.Now(), result: resultOK})
+	}
+	if n := len(a.targets.byName); n != limits.Targets {
+		t.Errorf("%d targets remembered, want %d", n, limits.Targets)
+	}
+	a.service("late", fine)
+	a.get("/late")
+	if got := a.metric(`aegis_scrapes_total{result="ok",target="(other)"}`); got != "11" {
+		t.Errorf("%s scrapes of others, want 11", got)
+	}
+}
+
+func TestStateIsLoggedWhenItChanges(t *testing.T) {
+	a := start(t)
+	l := a.service("svc", fine)
+	a.get("/svc")
+	a.get("/svc")
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	at := time.Now().Add(limits.StateLogInterval)
+	refused := outcome{at: at, result: "refused", err: sockdir.ErrRefused}
+	a.targets.record("svc", true, refused)
+	a.targets.record("svc", true, refused)
+	// A flap within the interval is not logged, nor is what tells of scrapers.
+	a.targets.record("svc", true, outcome{at: at, result: resultOK})
+	a.targets.record("svc", true, refused)
+	a.targets.record("svc", true, outcome{at: at.Add(time.Minute), result: resultBusy, err: sockdir.ErrBusy})
+	a.targets.record("svc", false, outcome{at: at.Add(time.Minute), result: resultNotFound, err: sockdir.ErrNotFound})
+
+	var got []string
+	for line := range strings.Lines(a.log.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
+		got = append(got, line)
+	}
+	want := []string{
+		`level=INFO msg="target is fine" target=svc`,
+		`level=WARN msg="target is failing" target=svc reason=refused error="connection refused"`,
+		`level=INFO msg="target is gone" target=svc`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestParsePrefixes(t *testing.T) {
+	for _, tt := range []struct{ list, want, err string }{
+		{list: "10.0.0.0/8", want: "[10.0.0.0/8]"},
+		{list: "10.1.2.3, fda2::/16,::1", want: "[10.1.2.3/32 fda2::/16 ::1/128]"},
+		{list: "::ffff:10.1.2.3", want: "[10.1.2.3/32]"},
+		{list: "", err: `"" is neither`},
+		{list: "10.0.0.0/8,", err: `"" is neither`},
+		{list: "prometheus.example", err: `"prometheus.example" is neither`},
+		{list: "10.0.0.1/8", err: "write 10.0.0.0/8"},
+		{list: "10.0.0.0/33", err: "neither"},
+		{list: "fe80::1%wg0", err: "neither"},
+	} {
+		got, err := ParsePrefixes(tt.list)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%q: %v, %v; want an error with %q", tt.list, got, err, tt.err)
+			}
+		} else if fmt.Sprint(got) != tt.want || err != nil {
+			t.Errorf("%q: %v, %v; want %s", tt.list, got, err, tt.want)
+		}
+	}
+}
+
+func TestAllow(t *testing.T) {
+	a := start(t)
+	a.service("svc", fine)
+	// On [::], IPv4 clients show as IPv4-mapped addresses.
+	l, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	prefixes, err := ParsePrefixes("127.0.0.2,127.1.0.0/16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := a.HTTPServer()
+	go srv.Serve(a.Allow(l, prefixes))
+	defer srv.Close()
+	port := netip.MustParseAddrPort(l.Addr().String()).Port()
+
+	for _, tt := range []struct {
+		from string
+		want bool
+	}{{"127.0.0.2", true}, {"127.1.2.3", true}, {"127.0.0.3", false}, {"127.0.0.1", false}} {
+		d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(tt.from)}}
+		client := http.Client{Transport: &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}}
+		resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/svc", port))
+		if err == nil {
+			resp.Body.Close()
+		}
+		if got := err == nil; got != tt.want {
+			t.Errorf("from %s: let in %v (%v), want %v", tt.from, got, err, tt.want)
+		}
+	}
+	if got := a.metric("aegis_refused_connections_total"); got != "2" {
+		t.Errorf("%s refused, want 2", got)
+	}
+	if n := strings.Count(a.log.String(), "connection refused"); n != 1 {
+		t.Errorf("logged %d times within a minute, want once:\n%s", n, a.log.String())
+	}
+}
+
+func TestAllowLeavesUnixListenersAlone(t *testing.T) {
+	a := start(t)
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "aegis.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if got := a.Allow(l, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); got != l {
+		t.Error("a Unix listener is guarded by address")
+	}
+}

@@ -1,0 +1,367 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+func TestRelay(t *testing.T) {
+	a := start(t)
+	type seen struct {
+		line   string
+		header http.Header
+		body   string
+	}
+	requests := make(chan seen, 1)
+	a.service("worker@1", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		requests <- seen{r.Method + " " + r.RequestURI, r.Header, string(body)}
+		h := w.Header()
+		h.Set("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Set-Cookie", "session=1")
+		h.Set("Server", "secret/1")
+		h.Set("Location", "http://elsewhere/")
+		h.Set("X-Powered-By", "steam")
+		io.WriteString(w, "\x1f\x8b\x00binary")
+	})
+	got := a.get("/worker@1?name[]=x&name[]=y;z",
+		"Accept", "application/openmetrics-text", "Accept-Encoding", "gzip", "User-Agent", "Prometheus/3",
+		"X-Prometheus-Scrape-Timeout-Seconds", "5", "Authorization", "Bearer secret", "Cookie", "a=b", "X-Forwarded-For", "1.2.3.4")
+
+	if got.StatusCode != 200 || got.body != "\x1f\x8b\x00binary" {
+		t.Errorf("status %d, body %q", got.StatusCode, got.body)
+	}
+	got.Header.Del("Date") // Aegis' own
+	want := http.Header{
+		"Content-Type":     {"application/openmetrics-text; version=1.0.0; charset=utf-8"},
+		"Content-Encoding": {"gzip"},
+		"Content-Length":   {"9"},
+	}
+	if fmt.Sprint(got.Header) != fmt.Sprint(want) {
+		t.Errorf("header to the scraper %v, want %v", got.Header, want)
+	}
+	req := <-requests
+	if req.line != "GET /metrics?name[]=x&name[]=y;z" || req.body != "" {
+		t.Errorf("the service saw %q with body %q", req.line, req.body)
+	}
+	wantHeader := http.Header{
+		"Accept": {"application/openmetrics-text"}, "Accept-Encoding": {"gzip"},
+		"User-Agent": {"Prometheus/3"}, "X-Prometheus-Scrape-Timeout-Seconds": {"5"},
+	}
+	if fmt.Sprint(req.header) != fmt.Sprint(wantHeader) {
+		t.Errorf("header to the service %v, want %v", req.header, wantHeader)
+	}
+}
+
+func TestHead(t *testing.T) {
+	a := start(t)
+	methods := make(chan string, 2)
+	body := strings.Repeat("x 1\n", limits.Gather/4+5)
+	a.service("large", func(w http.ResponseWriter, r *http.Request) {
+		methods <- r.Method
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, body)
+	})
+	a.raw("broken", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx 1\n")
+	got := a.do("HEAD", "/large", nil)
+	if got.StatusCode != 200 || got.ContentLength != int64(len(body)) || <-methods != "GET" {
+		t.Errorf("HEAD: status %d, length %d; want 200, %d", got.StatusCode, got.ContentLength, len(body))
+	}
+	if got := a.do("HEAD", "/broken", nil); got.StatusCode != 502 {
+		t.Errorf("HEAD of half an answer: %d, want 502", got.StatusCode)
+	}
+}
+
+// Each row of the table of failures that a scraper can be shown, made for real.
+func TestFailures(t *testing.T) {
+	a := start(t)
+	a.service("fine", fine)
+	a.service("metrics", fine)
+	a.stale("stale")
+	os.Symlink("fine.sock", filepath.Join(a.dir, "link.sock"))
+	os.WriteFile(filepath.Join(a.dir, "file.sock"), nil, 0o600)
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	a.service("hanging", func(w http.ResponseWriter, r *http.Request) { <-hang })
+	a.raw("ssh", "SSH-2.0-OpenSSH\r\n")
+	a.raw("cut", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx 1\n")
+	a.raw("silent", "")
+	a.service("broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "oh no", 500) })
+	a.service("page", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") })
+	a.service("api", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, "{}")
+	})
+
+	for _, tt := range []struct {
+		name   string
+		status int
+		reason string
+		says   string
+	}{
+		{"absent", 404, "not_found", "absent: no such socket: there is no " + a.dir + "/absent.sock"},
+		{"..", 404, "not_found", `"..": no such socket: a name is`},
+		{"..%2fa", 404, "not_found", `"../a": no such socket: a name is`},
+		{"link", 502, "not_socket", "links are not followed"},
+		{"file", 502, "not_socket", "plain file"},
+		{"stale", 502, "refused", "nobody is listening on"},
+		{"hanging", 504, "timeout", "after 90ms"},
+		{"ssh", 502, "invalid", "malformed HTTP"},
+		{"cut", 502, "truncated", "closed the connection"},
+		{"silent", 502, "truncated", "without answering"},
+		{"broken", 502, "status", "500 Internal Server Error"},
+		{"page", 502, "not_metrics", "text/html"},
+		{"api", 502, "not_metrics", "application/json"},
+	} {
+		got := a.get("/"+tt.name, "X-Prometheus-Scrape-Timeout-Seconds", "0.1")
+		if got.StatusCode != tt.status || !strings.Contains(got.body, tt.says) {
+			t.Errorf("%s: %d %q, want %d and %q", tt.name, got.StatusCode, got.body, tt.status, tt.says)
+		}
+		if strings.Count(got.body, "\n") != 1 || got.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %q of type %q is not one line of text", tt.name, got.body, got.Header.Get("Content-Type"))
+		}
+		count := a.metric(fmt.Sprintf(`aegis_scrapes_total{result="%s",target="%s"}`, tt.reason, tt.name))
+		isSocket := tt.reason != "not_found" && tt.reason != "not_socket"
+		if isSocket && count != "1" || !isSocket && count != "" {
+			t.Errorf("%s: counted %q times as %s", tt.name, count, tt.reason)
+		}
+	}
+	if got := a.metric("aegis_unknown_requests_total"); got != "5" {
+		t.Errorf("%s requests for what is no socket, want 5", got)
+	}
+
+	mustRemove(t, a.dir)
+	got := a.get("/fine")
+	if got.StatusCode != 503 || !strings.Contains(got.body, "no such folder: "+a.dir+" does not exist") {
+		t.Errorf("without the folder: %d %q", got.StatusCode, got.body)
+	}
+}
+
+func TestBusy(t *testing.T) {
+	a := start(t)
+	hang := make(chan struct{})
+	var under atomic.Int32
+	a.service("slow", func(w http.ResponseWriter, r *http.Request) {
+		under.Add(1)
+		<-hang
+		fine(w, r)
+	})
+	done := make(chan int, limits.ScrapesPerTarget)
+	for range limits.ScrapesPerTarget {
+		go func() {
+			resp, err := http.Get("http://" + a.addr + "/slow")
+			if err != nil {
+				done <- 0
+				return
+			}
+			resp.Body.Close()
+			done <- resp.StatusCode
+		}()
+	}
+	eventually(t, "scrapes under way", func() bool { return under.Load() == limits.ScrapesPerTarget })
+	got := a.get("/slow")
+	if got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "16 scrapes of it are under way") {
+		t.Errorf("one too many: %d, Retry-After %q, %q", got.StatusCode, got.Header.Get("Retry-After"), got.body)
+	}
+	close(hang)
+	for range limits.ScrapesPerTarget {
+		if status := <-done; status != 200 {
+			t.Errorf("an admitted scrape: %d, want 200", status)
+		}
+	}
+}
+
+func TestPaths(t *testing.T) {
+	a := start(t)
+	var reached atomic.Int32
+	a.service("svc", func(w http.ResponseWriter, r *http.Request) { reached.Add(1); fine(w, r) })
+	sub := filepath.Join(a.dir, "sub")
+	os.Mkdir(sub, 0o700)
+	os.Link(filepath.Join(a.dir, "svc.sock"), filepath.Join(sub, "svc.sock"))
+	os.Link(filepath.Join(a.dir, "svc.sock"), filepath.Join(a.dir, ".hidden.sock"))
+
+	for _, tt := range []struct {
+		target string
+		status int
+	}{
+		{"/svc", 200},
+		{"/svc?x=/../y", 200},
+		{"/%73vc", 200},
+		{"http://anything/svc", 200},
+
+		{"//svc", 404},
+		{"/svc/", 404},
+		{"/svc/metrics", 404},
+		{"/./svc", 404},
+		{"/sub/svc", 404},
+		{"/sub%2fsvc", 404},
+		{"/sub/../svc", 404},
+		{"/%2e%2e/svc", 404},
+		{"/..%2fsvc", 404},
+		{"/svc%00", 404},
+		{"/svc%00.sock", 404},
+		{"/%2573vc", 404},
+		{"/svc.sock", 404},
+		{"/.hidden", 404},
+		{"/svc%20", 404},
+		{"/svc%0a", 404},
+		{"/svc;x", 404},
+		{"/-/nothing", 404},
+		{"svc", 400},
+		{"/svc%zz", 400},
+	} {
+		before := reached.Load()
+		got, err := a.send("GET " + tt.target + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(got, fmt.Sprintf("HTTP/1.1 %d ", tt.status)) {
+			t.Errorf("%s: %.60q, %v; want %d", tt.target, got, err, tt.status)
+		}
+		if want := tt.status == 200; (reached.Load() > before) != want {
+			t.Errorf("%s: service reached %v, want %v", tt.target, !want, want)
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	a := start(t)
+	a.service("svc", func(w http.ResponseWriter, r *http.Request) { t.Errorf("%s reached the service", r.Method) })
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"} {
+		for _, path := range []string{"/svc", "/", "/metrics", "/absent"} {
+			got, _ := a.send(method + " " + path + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			if !strings.HasPrefix(got, "HTTP/1.1 405 ") || !strings.Contains(got, "\r\nAllow: GET, HEAD\r\n") {
+				t.Errorf("%s %s: %.200q, want 405 with Allow", method, path, got)
+			}
+		}
+	}
+	if got, _ := a.send("OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
+		t.Errorf("OPTIONS *: %.60q, want 405", got)
+	}
+}
+
+// A body that is announced and never comes must not hold anything up.
+func TestRequestBodyIsNotAwaited(t *testing.T) {
+	a := start(t)
+	a.service("svc", func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			t.Errorf("the service was sent a body of %d bytes", r.ContentLength)
+		}
+		fine(w, r)
+	})
+	for _, request := range []string{
+		"GET /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n",
+		"GET /svc HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"GET /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n\r\nGET /svc HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		got, err := a.send(request)
+		if strings.Count(got, "HTTP/1.1 200 OK") != 1 || !strings.Contains(got, "x 1\n") {
+			t.Errorf("%q: %q, %v; want one answer", request, got, err)
+		}
+	}
+	if got, _ := a.send("POST /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
+		t.Errorf("POST: %.60q, want 405", got)
+	}
+}
+
+// An answer that breaks when it has begun must fail for the scraper too.
+func TestBrokenStreamFails(t *testing.T) {
+	a := start(t)
+	large := strings.Repeat("x 1\n", limits.Gather/4+100_000)
+	head := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+	a.raw("length", head+"Content-Length: 9999999\r\n\r\n"+large)
+	a.raw("chunked", head+"Transfer-Encoding: chunked\r\n\r\nfffffff\r\n"+large)
+	for _, name := range []string{"length", "chunked"} {
+		got := a.get("/" + name)
+		if got.StatusCode != 200 || got.err == nil {
+			t.Errorf("%s: status %d, %d bytes and no error reading them", name, got.StatusCode, len(got.body))
+		}
+		if n := a.metric(fmt.Sprintf(`aegis_scrapes_total{result="truncated",target="%s"}`, name)); n != "1" {
+			t.Errorf("%s: counted %q times as truncated", name, n)
+		}
+	}
+	// To HTTP/1.0 the end of the connection is the end of the body, unless it
+	// is a reset.
+	if got, err := a.send("GET /chunked HTTP/1.0\r\n\r\n"); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("to HTTP/1.0: %d bytes and %v, want a reset", len(got), err)
+	}
+}
+
+func TestLargeBodiesArriveWhole(t *testing.T) {
+	a := start(t)
+	body := strings.Repeat("abcdefg 1\n", 500_000)
+	a.service("length", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		io.WriteString(w, body)
+	})
+	a.service("chunked", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, body)
+	})
+	for _, name := range []string{"length", "chunked"} {
+		for range 2 {
+			if got := a.get("/" + name); got.body != body || got.err != nil {
+				t.Errorf("%s: %d bytes of %d, %v", name, len(got.body), len(body), got.err)
+			}
+		}
+	}
+}
+
+// A scraper that hangs up frees what its scrape held, long before the deadline.
+func TestHangUp(t *testing.T) {
+	a := start(t)
+	gone := make(chan struct{}, 1)
+	a.service("slow", func(w http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		gone <- struct{}{}
+	})
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n")
+	eventually(t, "the scrape under way", func() bool { return a.client.InFlight() == 1 })
+	c.Close()
+	select {
+	case <-gone:
+	case <-time.After(time.Second):
+		t.Error("a second later the service is still kept")
+	}
+	eventually(t, "nothing under way", func() bool { return a.client.InFlight() == 0 && a.client.Connections() == 0 })
+	if n := a.metric(`aegis_scrapes_total{result="canceled",target="slow"}`); n != "1" {
+		t.Errorf("counted %q times as canceled, want 1", n)
+	}
+}
+
+// A scraper that does not read what it asked for is let go at the deadline.
+func TestSlowReader(t *testing.T) {
+	a := start(t)
+	body := strings.Repeat("abcdefg 1\n", 5_000_000)
+	a.service("large", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		io.WriteString(w, body)
+	})
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET /large HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.2\r\n\r\n")
+	eventually(t, "the scrape under way", func() bool { return a.client.InFlight() == 1 })
+	eventually(t, "the scrape given up", func() bool { return a.client.InFlight() == 0 })
+	if n := a.metric(`aegis_scrapes_total{result="canceled",target="large"}`); n != "1" {
+		t.Errorf("counted %q times as canceled, want 1", n)
+	}
+}
