@@ -41,7 +41,8 @@ func demo(args []string, p process) error {
 	}
 	go present(p.stdout, l.Addr().String(), dir)
 	// The presentation shows what the log would say at lower levels.
-	return serveOn(l, settings{sockdir: dir, level: slog.LevelError}, p)
+	log := newLogger(p.stderr, slog.LevelError, false)
+	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p.signals, log).run()
 }
 
 // sample is a sample service.

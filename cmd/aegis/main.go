@@ -10,7 +10,10 @@
 //	GET /-/healthy   200 while Aegis runs, as does /-/ready
 //
 // Signals: SIGTERM and SIGINT finish the scrapes under way and stop; a second
-// one stops at once.
+// one stops at once. SIGHUP reloads: it looks at the folder anew.
+//
+// Under systemd it takes over the listeners of a socket unit, says READY, keeps
+// a status line, and beats for the watchdog.
 //
 // Exit codes: 0 after a clean stop, 1 on failure, 2 on wrong usage.
 package main
@@ -34,7 +37,7 @@ type process struct {
 
 func main() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, signals}))
 }
 

@@ -35,6 +35,10 @@ Paths:
 Signals:
   SIGTERM, SIGINT  finish the scrapes under way, then stop; a second one stops
                    at once
+  SIGHUP           reload: look at the folder anew, drop connections to sockets
+                   that are gone
+
+Under systemd, listeners of a socket unit go before -hostport.
 
 Exit codes: 0 after a clean stop, 1 on failure, 2 on wrong usage.
 `

@@ -67,7 +67,8 @@ func TestStop(t *testing.T) {
 			var stderr lockedBuffer
 			p := process{io.Discard, &stderr, signals}
 			code := make(chan int, 1)
-			go func() { code <- exitCode(serveOn(l, settings{sockdir: h.dir}, p), p) }()
+			d := newDaemon([]net.Listener{l}, settings{sockdir: h.dir}, signals, newLogger(&stderr, slog.LevelInfo, false))
+			go func() { code <- exitCode(d.run(), p) }()
 			body := make(chan string, 1)
 			go func() {
 				resp, err := http.Get("http://" + addr + "/slow")

@@ -33,9 +33,19 @@ const (
 	// client that does not read.
 	AbortGrace = time.Second
 
-	// Drain is how long scrapes under way may take to finish at a stop:
-	// Prometheus' default scrape timeout, after which nobody is waiting.
-	Drain = 10 * time.Second
+	// DrainGrace is how long a stop waits for clients to use their kept
+	// connections once more, and be told that they close. Without it the
+	// requests that cross with the closing are lost.
+	DrainGrace = 500 * time.Millisecond
+
+	// Drain is how long scrapes under way may take to finish at a stop: half
+	// of Prometheus' default timeout, so that who waits in the kernel's queue
+	// for the next process is still answered in time.
+	Drain = 5 * time.Second
+
+	// Reload is how long a reload may look at the folder, whose file system
+	// may hang.
+	Reload = 3 * time.Second
 
 	// OwnMetricsInFlight is how many collections of Aegis' own metrics may run
 	// at once; each reads the folder.
@@ -108,6 +118,13 @@ const (
 	RefusalLogInterval = time.Minute
 
 	// SweepInterval is how often the folder is compared with what is
-	// remembered, to see which targets are gone.
-	SweepInterval = time.Minute
+	// remembered, to see which targets are new or gone.
+	SweepInterval = 10 * time.Second
+
+	// StatusInterval is the least time between two looks at the folder for the
+	// status line, however fast the states of targets change.
+	StatusInterval = 500 * time.Millisecond
+
+	// StatusTargets is how many failing targets the status line names.
+	StatusTargets = 3
 )

@@ -65,5 +65,6 @@ func (c *Client) InFlight() int {
 	return c.pool.inFlight
 }
 
-// CloseIdle closes the connections that no scrape is using.
-func (c *Client) CloseIdle() { c.pool.closeIdle() }
+// Retain closes the connections that no scrape is using, but for those to
+// sockets in ids.
+func (c *Client) Retain(ids map[sockdir.ID]bool) { c.pool.retain(ids) }

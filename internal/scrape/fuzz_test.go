@@ -69,7 +69,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		a.pool = new(pool)
 		a.pool.admit(a.admitted)
-		defer a.pool.closeIdle()
+		defer a.pool.retain(nil)
 		defer a.Close()
 		var got bytes.Buffer
 		if _, err := a.WriteTo(&got); err != nil {

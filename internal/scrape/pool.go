@@ -110,11 +110,16 @@ func (p *pool) sweep() {
 	p.sweeper = nil
 }
 
-func (p *pool) closeIdle() {
+// retain closes the idle connections to sockets that are not in ids.
+func (p *pool) retain(ids map[sockdir.ID]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for e := p.oldest.Front(); e != nil; e = p.oldest.Front() {
-		p.drop(e.Value.(*conn))
+	var next *list.Element
+	for e := p.oldest.Front(); e != nil; e = next {
+		next = e.Next()
+		if c := e.Value.(*conn); !ids[c.id] {
+			p.drop(c)
+		}
 	}
 }
 

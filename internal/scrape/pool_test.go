@@ -30,9 +30,13 @@ func TestConnectionsAreKept(t *testing.T) {
 	if n := p.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 5 scrapes, want 1", n)
 	}
-	c.CloseIdle()
+	c.Retain(map[sockdir.ID]bool{p.socket(t).ID: true})
+	if n := c.Connections(); n != 1 {
+		t.Errorf("%d connections after retaining the socket's, want 1", n)
+	}
+	c.Retain(nil)
 	if n := c.Connections(); n != 0 {
-		t.Errorf("%d connections after CloseIdle", n)
+		t.Errorf("%d connections after retaining none", n)
 	}
 }
 

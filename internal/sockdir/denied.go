@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -20,15 +21,15 @@ func deniedSocket(s Socket, st *unix.Stat_t) error {
 		ErrDenied, s.path, ownership(st), whoami())
 }
 
-// denied says that path cannot be reached because of the folder, or a folder
-// above it.
+// denied says that path, in or of the folder, cannot be reached, and which
+// folder is in the way: the nearest that can be seen at all.
 func (f Folder) denied(path string) error {
-	what := "a folder above it cannot be searched"
+	way := string(f)
 	var st unix.Stat_t
-	if unix.Stat(string(f), &st) == nil {
-		what = fmt.Sprintf("the folder %s is %s", f, ownership(&st))
+	for unix.Stat(way, &st) != nil && way != filepath.Dir(way) {
+		way = filepath.Dir(way)
 	}
-	return fmt.Errorf("%w: looking at %s: %s and %s; that needs search and read permission on the folder and search permission on those above", ErrDenied, path, what, whoami())
+	return fmt.Errorf("%w: looking at %s: the folder %s is %s and %s; that needs search and read permission on the folder of sockets and search permission on those above", ErrDenied, path, way, ownership(&st), whoami())
 }
 
 func ownership(st *unix.Stat_t) string {

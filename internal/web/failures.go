@@ -48,3 +48,13 @@ func failure(err error) (status int, result string) {
 	}
 	return http.StatusBadGateway, "invalid"
 }
+
+// cause returns the short reason that err is an instance of.
+func cause(err error) error {
+	for _, f := range failures {
+		if errors.Is(err, f.err) {
+			return f.err
+		}
+	}
+	return err
+}

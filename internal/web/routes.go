@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -25,6 +26,9 @@ const reservedName = "metrics"
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	if r.ContentLength != 0 {
 		// A scrape has no body (RFC 9110 section 9.3.1). net/http would wait
 		// for it before answering; without a read deadline, forever.
@@ -43,8 +47,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.relay(w, r, r.URL.Path[min(1, len(r.URL.Path)):])
 }
 
+// healthy answers if Aegis itself works: it takes the locks that every scrape
+// takes, and looks at no folder and no service, which a restart would not mend.
 func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
-	text(w, http.StatusOK, "Aegis is up.")
+	text(w, http.StatusOK, fmt.Sprintf("Aegis is up: %d targets known, %d scrapes under way.", s.targets.count(), s.client.InFlight()))
 }
 
 // text answers with one line for people.

@@ -2,8 +2,10 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -27,16 +29,16 @@ type Server struct {
 	targets *targets
 	metrics *metrics
 	own     map[string]http.HandlerFunc
+
+	draining atomic.Bool
 }
 
-// New returns a Server that has looked at its folder once; a folder that is
-// not there is logged and no error.
+// New returns a Server. It does not look at the folder yet.
 func New(c Config) *Server {
 	s := &Server{folder: c.Folder, log: c.Log}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(c.Folder, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
-	s.targets.sweep()
 	return s
 }
 
@@ -53,20 +55,76 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
-// Sweep looks at the folder now and then, until ctx ends, to notice targets
-// that are gone and forget those gone long ago.
-func (s *Server) Sweep(ctx context.Context) {
+// Watch looks at the folder now and then, until ctx ends, to notice targets
+// that are new or gone and forget those gone long ago. It gives a line that says
+// how they all are to report, now and whenever it may have changed.
+func (s *Server) Watch(ctx context.Context, report func(status string)) {
 	tick := time.NewTicker(limits.SweepInterval)
 	defer tick.Stop()
 	for {
+		report(s.status())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(limits.StatusInterval):
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.targets.sweep()
+		case <-s.targets.changed:
 		}
 	}
 }
 
+// Reload drops the connections to services that no socket in the folder leads
+// to any more. If the folder cannot be read, everything stays as it was.
+func (s *Server) Reload() error {
+	entries, err := s.targets.sweep()
+	if err != nil {
+		return err
+	}
+	there := make(map[sockdir.ID]bool, len(entries))
+	for _, e := range entries {
+		if socket, err := s.folder.Lookup(e.Name); err == nil {
+			there[socket.ID] = true
+		}
+	}
+	s.client.Retain(there)
+	s.targets.announce()
+	return nil
+}
+
+// Alive returns nil if the server itself works, whatever its folder and the
+// services do: if a request through its handler is answered.
+func (s *Server) Alive() error {
+	r, err := http.NewRequest(http.MethodGet, "/-/healthy", nil)
+	if err != nil {
+		return err
+	}
+	w := probe{header: make(http.Header)}
+	s.ServeHTTP(&w, r)
+	if w.status != http.StatusOK {
+		return fmt.Errorf("%s answered %d", r.URL, w.status)
+	}
+	return nil
+}
+
+// probe is a ResponseWriter that notes the status.
+type probe struct {
+	header http.Header
+	status int
+}
+
+func (p *probe) Header() http.Header         { return p.header }
+func (p *probe) WriteHeader(status int)      { p.status = status }
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
+
+// Drain makes every answer from now on the last of its connection.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// InFlight returns how many scrapes are under way.
+func (s *Server) InFlight() int { return s.client.InFlight() }
+
 // Close closes the idle connections to services.
-func (s *Server) Close() { s.client.CloseIdle() }
+func (s *Server) Close() { s.client.Retain(nil) }

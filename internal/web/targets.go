@@ -45,6 +45,7 @@ type targets struct {
 	folder  sockdir.Folder
 	log     *slog.Logger
 	scrapes *prometheus.CounterVec // by target and result
+	changed chan struct{}          // has an element when a state has changed
 
 	mu             sync.Mutex
 	byName         map[string]*target
@@ -57,7 +58,7 @@ type targets struct {
 const overflow = "(other)"
 
 func newTargets(f sockdir.Folder, log *slog.Logger, scrapes *prometheus.CounterVec) *targets {
-	return &targets{folder: f, log: log, scrapes: scrapes, byName: make(map[string]*target)}
+	return &targets{folder: f, log: log, scrapes: scrapes, changed: make(chan struct{}, 1), byName: make(map[string]*target)}
 }
 
 // record notes how a scrape of name went; found says whether name was a socket.
@@ -105,6 +106,7 @@ func (ts *targets) gone(name string, t *target, o outcome) {
 func (ts *targets) change(name string, t *target, o outcome) {
 	if t.state.result != o.result {
 		t.since = o.at
+		ts.announce()
 	}
 	t.state = state{result: o.result, err: o.err}
 	if t.logged == o.result || o.at.Sub(t.loggedAt) < limits.StateLogInterval {
@@ -118,6 +120,14 @@ func (ts *targets) change(name string, t *target, o outcome) {
 		ts.log.Info("target is gone", "target", name)
 	default:
 		ts.log.Warn("target is failing", "target", name, "reason", o.result, "error", o.err)
+	}
+}
+
+// announce makes it known that a state may have changed.
+func (ts *targets) announce() {
+	select {
+	case ts.changed <- struct{}{}:
+	default: // It is known already.
 	}
 }
 
@@ -177,4 +187,11 @@ func (ts *targets) known(name string) (target, bool) {
 		return target{}, false
 	}
 	return *t, true
+}
+
+// count returns how many targets are remembered.
+func (ts *targets) count() int {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return len(ts.byName)
 }

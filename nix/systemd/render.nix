@@ -1,0 +1,33 @@
+# Renders nix/units.nix as unit files: the text NixOS makes of the same
+# attributes, for systems without Nix and for the end-to-end test.
+#
+#   nix-instantiate --eval --strict --json nix/systemd/render.nix
+let
+  units = import ../units.nix { exe = "/usr/local/bin/aegis"; };
+
+  value = v: if v == true then "true" else if v == false then "false" else toString v;
+  # A list is an option given several times.
+  option = name: v: map (v: "${name}=${value v}\n") (if builtins.isList v then v else [ v ]);
+  options = attrs: builtins.concatLists (builtins.attrValues (builtins.mapAttrs option attrs));
+  section = name: lines: "[${name}]\n" + builtins.concatStringsSep "" lines;
+
+  about = unit: option "Description" unit.description ++ option "Documentation" unit.documentation;
+in
+{
+  "aegis.socket" = builtins.concatStringsSep "\n" [
+    (section "Unit" (about units.socket))
+    (section "Socket" (
+      option "ListenStream" units.socket.listenStreams ++ options units.socket.socketConfig
+    ))
+    (section "Install" (option "WantedBy" units.socket.wantedBy))
+  ];
+  "aegis.service" = builtins.concatStringsSep "\n" [
+    (section "Unit" (
+      about units.service
+      ++ option "Requires" units.service.requires
+      ++ option "After" units.service.after
+      ++ option "StartLimitIntervalSec" units.service.startLimitIntervalSec
+    ))
+    (section "Service" (options units.service.serviceConfig))
+  ];
+}
