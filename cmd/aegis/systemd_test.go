@@ -33,6 +33,7 @@ func TestSystemd(t *testing.T) {
 	}{
 		{"activation", m.activation},
 		{"status", m.status},
+		{"everything else", m.everythingElse},
 		{"restarts", m.restarts},
 		{"reloads", m.reloads},
 		{"kill", m.kill},
@@ -87,6 +88,12 @@ func newMachine(t *testing.T) *machine {
 // serve starts a service on name.sock that belongs to group within.
 func (m *machine) serve(t *testing.T, name string) {
 	t.Helper()
+	body := sampleBody("/" + name)
+	m.serveWith(t, name, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, body) })
+}
+
+func (m *machine) serveWith(t *testing.T, name string, h http.HandlerFunc) {
+	t.Helper()
 	path := filepath.Join(systemdDir, name+".sock")
 	os.Remove(path)
 	l, err := net.Listen("unix", path)
@@ -96,8 +103,7 @@ func (m *machine) serve(t *testing.T, name string) {
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	os.Chown(path, 0, m.group)
 	os.Chmod(path, 0o660)
-	body := sampleBody("/" + name)
-	m.services[name] = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, body) })}
+	m.services[name] = &http.Server{Handler: h}
 	go m.services[name].Serve(l)
 }
 
@@ -145,6 +151,33 @@ func (m *machine) status(t *testing.T) {
 	}
 	os.Chown(locked, 0, m.group)
 	scrapeBody(t, "/alpha")
+}
+
+// everythingElse asks for what the hardening might not let Aegis do: bodies that
+// go through splice(2), its own metrics from /proc, and the other pages.
+func (m *machine) everythingElse(t *testing.T) {
+	body := strings.Repeat("abcdefg 1\n", 500_000)
+	for name, length := range map[string]bool{"large": true, "stream": false} {
+		m.serveWith(t, name, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			if length {
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			}
+			io.WriteString(w, body)
+		})
+		if got := scrapeBody(t, "/"+name); got != body {
+			t.Errorf("%s: %d bytes of %d", name, len(got), len(body))
+		}
+		m.services[name].Close()
+		os.Remove(filepath.Join(systemdDir, name+".sock"))
+	}
+	for path, want := range map[string]string{
+		"/metrics": "process_resident_memory_bytes", "/": "3 sockets in " + systemdDir, "/-/sd": `"job":"beta@1"`, "/-/ready": "up",
+	} {
+		if got := scrapeBody(t, path); !strings.Contains(got, want) {
+			t.Errorf("%s lacks %q:\n%s", path, want, got)
+		}
+	}
 }
 
 // restarts restarts the service more often than systemd's default start limit
