@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -30,7 +31,9 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	known := s.targets.record(name, found, o)
 	s.metrics.observe(known, o)
-	s.log.Debug("scrape", "target", name, "result", o.result, "bytes", o.bytes, "took", o.took, "scraper", r.RemoteAddr)
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.Debug("scrape", "target", name, "result", o.result, "bytes", o.bytes, "took", o.took, "scraper", r.RemoteAddr)
+	}
 
 	switch {
 	case err == nil:
