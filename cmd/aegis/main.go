@@ -25,6 +25,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -36,6 +37,13 @@ type process struct {
 }
 
 func main() {
+	// A relay is system calls with little between them: one processor does tens
+	// of thousands of scrapes in a second, and with more the scheduler spends as
+	// much on looking for work as the scrapes take. It also bounds what a flood
+	// of requests takes of the host.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, signals}))
