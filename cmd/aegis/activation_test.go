@@ -92,6 +92,23 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
+// -allow is for addresses: it shuts out TCP clients, and leaves a Unix listener
+// alone.
+func TestAllowGuardsTheListeners(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	var stderr lockedBuffer
+	activate(t, &stderr, "-allow 192.0.2.1 -allow 198.51.100.0/24 -sockdir "+t.TempDir(), fileOf(t, l.(*net.TCPListener)))
+	if resp, err := http.Get("http://" + addr + "/-/ready"); err == nil {
+		resp.Body.Close()
+		t.Errorf("let in: %s", resp.Status)
+	}
+	waitFor(t, "the refusal in the log", func() bool { return strings.Contains(stderr.String(), "-allow does not name its address") })
+}
+
 func TestDescriptorThatIsNoListener(t *testing.T) {
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

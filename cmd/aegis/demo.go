@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ func demo(args []string, p process) error {
 		return err
 	}
 	l, err := listen(*hostport)
+	if errors.Is(err, errUsage) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w; aegis demo -hostport 127.0.0.1:0 takes a free port", err)
 	}
@@ -42,7 +46,7 @@ func demo(args []string, p process) error {
 	go present(p.stdout, l.Addr().String(), dir)
 	// The presentation shows what the log would say at lower levels.
 	log := newLogger(p.stderr, slog.LevelError, false)
-	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p.signals, log).run()
+	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p, log).run()
 }
 
 // sample is a sample service.

@@ -32,9 +32,14 @@ func listeners(s settings, log *slog.Logger) ([]net.Listener, error) {
 }
 
 func contains(handed []net.Listener, hostport string) bool {
-	addr, err := net.ResolveTCPAddr("tcp", hostport)
+	want, err := net.ResolveTCPAddr("tcp", hostport)
+	if err != nil {
+		return false
+	}
 	for _, l := range handed {
-		if err == nil && l.Addr().String() == addr.String() {
+		got, ok := l.Addr().(*net.TCPAddr)
+		anywhere := ok && len(want.IP) == 0 && got.IP.IsUnspecified()
+		if ok && got.Port == want.Port && (anywhere || got.IP.Equal(want.IP)) {
 			return true
 		}
 	}

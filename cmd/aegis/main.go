@@ -28,12 +28,15 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"tulpa.dev/cadey/aegis/internal/systemd"
 )
 
 // process is what the program has of the outside, so that tests can be it.
 type process struct {
 	stdout, stderr io.Writer
-	signals        <-chan os.Signal
+	stops          <-chan os.Signal // SIGTERM and SIGINT
+	hangups        <-chan os.Signal // SIGHUP
 }
 
 func main() {
@@ -44,9 +47,11 @@ func main() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, signals}))
+	// Channels of their own: many SIGHUP must not push out a SIGTERM.
+	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stops, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(hangups, syscall.SIGHUP)
+	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, stops, hangups}))
 }
 
 // errUsage is wrapped by errors that are the caller's way of calling.
@@ -66,7 +71,11 @@ func exitCode(err error, p process) int {
 		fmt.Fprint(p.stdout, manual)
 		return 0
 	}
-	fmt.Fprintf(p.stderr, "aegis: %v\n", err)
+	prefix := ""
+	if systemd.StderrIsJournal() {
+		prefix = "<3>"
+	}
+	fmt.Fprintf(p.stderr, "%saegis: %v\n", prefix, err)
 	if errors.Is(err, errUsage) {
 		return 2
 	}

@@ -28,8 +28,9 @@ func serve(args []string, p process) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&s.hostport, "hostport", "[::]:31337", "")
 	fs.StringVar(&s.sockdir, "sockdir", "./run", "")
-	fs.Func("allow", "", func(list string) (err error) {
-		s.allow, err = web.ParsePrefixes(list)
+	fs.Func("allow", "", func(list string) error {
+		prefixes, err := web.ParsePrefixes(list)
+		s.allow = append(s.allow, prefixes...)
 		return err
 	})
 	fs.TextVar(&s.level, "log.level", slog.LevelInfo, "")
@@ -55,5 +56,5 @@ func serve(args []string, p process) error {
 	if err != nil {
 		return err
 	}
-	return newDaemon(ls, s, p.signals, log).run()
+	return newDaemon(ls, s, p, log).run()
 }

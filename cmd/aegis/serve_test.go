@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // held is a service whose scrapes wait until release is closed.
@@ -65,9 +68,9 @@ func TestStop(t *testing.T) {
 			addr := l.Addr().String()
 			signals := make(chan os.Signal, 2)
 			var stderr lockedBuffer
-			p := process{io.Discard, &stderr, signals}
+			p := process{io.Discard, &stderr, signals, nil}
 			code := make(chan int, 1)
-			d := newDaemon([]net.Listener{l}, settings{sockdir: h.dir}, signals, newLogger(&stderr, slog.LevelInfo, false))
+			d := newDaemon([]net.Listener{l}, settings{sockdir: h.dir}, p, newLogger(&stderr, slog.LevelInfo, false))
 			go func() { code <- exitCode(d.run(), p) }()
 			body := make(chan string, 1)
 			go func() {
@@ -123,6 +126,120 @@ func TestSignals(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%v: %v, want exit 0\n%s", sig, err, stderr.String())
 		}
+	}
+}
+
+// The service manager is told of every turn in the life of the real program.
+func TestServiceManagerIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	manager.SetReadDeadline(time.Now().Add(20 * time.Second))
+	dir := t.TempDir()
+	cmd := exec.Command("aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=200000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	await := func(want string) {
+		t.Helper()
+		var told []string
+		for buf := make([]byte, 4096); ; {
+			n, err := manager.Read(buf)
+			if err != nil {
+				t.Fatalf("%v; told %q, want %q", err, told, want)
+			}
+			if told = append(told, string(buf[:n])); strings.HasPrefix(string(buf[:n]), want) {
+				return
+			}
+		}
+	}
+	await("READY=1\nSTATUS=")
+	await("STATUS=0 sockets in " + dir + "; 0 fine\n")
+	await("WATCHDOG=1\n")
+	cmd.Process.Signal(syscall.SIGHUP)
+	await("RELOADING=1\nMONOTONIC_USEC=")
+	await("READY=1\nSTATUS=reloaded\n")
+	os.RemoveAll(dir)
+	cmd.Process.Signal(syscall.SIGHUP)
+	await("READY=1\nSTATUS=reload failed, all stays as it was: no such folder")
+	// However many come, they do not push out what comes after them.
+	for range 50 {
+		cmd.Process.Signal(syscall.SIGHUP)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	await("STOPPING=1\nEXTEND_TIMEOUT_USEC=")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// A stop tells a client that uses its kept connection in time that this was the
+// last, and waits neither for one that does not nor for half a request.
+func TestDrain(t *testing.T) {
+	l, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stops := make(chan os.Signal, 1)
+	p := process{io.Discard, io.Discard, stops, nil}
+	d := newDaemon([]net.Listener{l}, settings{sockdir: t.TempDir()}, p, slog.New(slog.DiscardHandler))
+	ended := make(chan error, 1)
+	go func() { ended <- d.run() }()
+
+	dial := func(sent string) *kept {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		io.WriteString(c, sent)
+		return &kept{c, bufio.NewReader(c)}
+	}
+	const request = "GET /-/ready HTTP/1.1\r\nHost: h\r\n\r\n"
+	answer := func(k *kept) *http.Response {
+		t.Helper()
+		resp, err := http.ReadResponse(k.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		return resp
+	}
+	dial("")
+	dial("GET /-/ready HT")
+	idle, busy := dial(request), dial(request)
+	answer(idle)
+	if answer(busy).Close {
+		t.Error("a connection is closed before the stop")
+	}
+	waitFor(t, "all connections", func() bool { return d.web.Connections() == 4 })
+	stops <- syscall.SIGTERM
+	waitFor(t, "the listener to be closed", func() bool {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	io.WriteString(busy, request)
+	if resp := answer(busy); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("in the grace: %s, close %v; want 200 and a close", resp.Status, resp.Close)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(limits.Drain - time.Second):
+		t.Error("the stop waits for connections without a request")
+	}
+	if !idle.closed() {
+		t.Error("an idle connection is left open")
 	}
 }
 

@@ -43,9 +43,19 @@ const (
 	// for the next process is still answered in time.
 	Drain = 5 * time.Second
 
-	// Reload is how long a reload may look at the folder, whose file system
-	// may hang.
+	// Reload is how long a reload may take, if the folder's file system hangs.
 	Reload = 3 * time.Second
+
+	// DrainFlush is how long the last answer may take to reach its client when
+	// its scrape has ended.
+	DrainFlush = 100 * time.Millisecond
+
+	// Clients is how many connections of scrapers may be open. Prometheus keeps
+	// one for each target; a host with thousands is served.
+	Clients = 4096
+
+	// Page is how many sockets the page for people shows.
+	Page = 10_000
 
 	// OwnMetricsInFlight is how many collections of Aegis' own metrics may run
 	// at once; each reads the folder.
@@ -60,12 +70,16 @@ const (
 
 	// ScrapeTimeoutMax is the longest deadline a scraper may ask for. Real
 	// ones stay within a few minutes; more is as if none was named.
-	ScrapeTimeoutMax = 10 * time.Minute
+	ScrapeTimeoutMax = 5 * time.Minute
 
 	// ScrapeMarginMax is the most by which Aegis' deadline comes before the
 	// scraper's own, so that the reason arrives before the scraper gives up;
 	// a tenth of the deadline where that is less.
 	ScrapeMarginMax = 500 * time.Millisecond
+
+	// Scrapes is how many scrapes may be under way in all. Each takes a
+	// connection on both sides and some tens of kilobytes.
+	Scrapes = 1024
 
 	// ScrapesPerTarget is how many scrapes of one socket may be under way. A
 	// few Prometheus servers and a person or two fit; more than that means
@@ -77,6 +91,21 @@ const (
 	// under 100 kB. It bounds the memory of a scrape; what is larger streams.
 	Gather = 1 << 20
 
+	// GatherTotal is how much memory the bodies held back may take in all: well
+	// under the MemoryMax= of the service unit.
+	GatherTotal = 96 << 20
+
+	// LargeBuffer is the size of buffer that is kept for another scrape without
+	// much thought, and the most that a streamed body needs.
+	LargeBuffer = 64 << 10
+
+	// LargeBuffers is how many larger ones are kept.
+	LargeBuffers = 8
+
+	// Reader is the buffer through which a service's answer is read; most
+	// fit.
+	Reader = 16 << 10
+
 	// Interim is how many 1xx responses may come before the real one. One is
 	// already rare.
 	Interim = 5
@@ -87,6 +116,11 @@ const (
 	// IdlePerTarget is how many idle connections to one socket are kept, as
 	// many as may be in use at once.
 	IdlePerTarget = ScrapesPerTarget
+
+	// FolderCalls is how many looks at the folder and dials may be under way.
+	// Each takes microseconds, unless the file system hangs: then each holds a
+	// thread, and the service unit allows 256.
+	FolderCalls = 64
 
 	// IdleConns is how many idle connections are kept in all. Each costs a
 	// descriptor here and a goroutine, thread or process there; dialling
@@ -116,6 +150,10 @@ const (
 	// RefusalLogInterval is the least time between two log lines about
 	// connections that -allow refused.
 	RefusalLogInterval = time.Minute
+
+	// ListTimeout is how long reading the folder may take for a page or a
+	// sweep: a hundred thousand entries take a tenth of it.
+	ListTimeout = 3 * time.Second
 
 	// SweepInterval is how often the folder is compared with what is
 	// remembered, to see which targets are new or gone.

@@ -1,12 +1,10 @@
 package scrape
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
-	"syscall"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -23,12 +21,10 @@ type Answer struct {
 	e        *exchange
 	pool     *pool
 	admitted sockdir.ID
-	length   int64   // of the body; -1 while unknown
-	gathered *[]byte // the whole body, or its beginning
-	whole    bool    // the body was read to its end
+	length   int64  // of the body; -1 while unknown
+	gathered []byte // the whole body, or its beginning
+	whole    bool   // the body was read to its end
 }
-
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // begin checks the head and gathers what is to be gathered of the body.
 func (a *Answer) begin() error {
@@ -41,12 +37,12 @@ func (a *Answer) begin() error {
 	if err := checkType(a.ContentType, a.ContentEncoding); err != nil {
 		return err
 	}
-	a.gathered = buffers.Get().(*[]byte)
+	a.gathered = takeBuffer()
 	if err := a.gather(); err != nil {
 		return err
 	}
 	if a.ContentEncoding == "" {
-		return checkText(a.ContentType, *a.gathered)
+		return checkText(a.ContentType, a.gathered)
 	}
 	return nil
 }
@@ -58,21 +54,23 @@ func (a *Answer) gather() error {
 		if _, err := a.e.reader.Peek(1); err != nil {
 			return a.e.readError(err)
 		}
-		start, _ := a.e.reader.Peek(a.e.reader.Buffered())
-		*a.gathered = append((*a.gathered)[:0], start...)
+		start, _ := a.e.reader.Peek(min(a.e.reader.Buffered(), cap(a.gathered)))
+		a.gathered = append(a.gathered, start...)
 		a.e.reader.Discard(len(start))
 		return nil
 	}
-	body := (*a.gathered)[:0]
-	defer func() { *a.gathered = body }()
-	for len(body) <= limits.Gather {
-		if len(body) == cap(body) {
-			body = grow(body)
+	for len(a.gathered) <= limits.Gather {
+		if len(a.gathered) == cap(a.gathered) {
+			var err error
+			if a.gathered, err = growBuffer(a.gathered); err != nil {
+				return err
+			}
 		}
-		n, err := a.e.resp.Body.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
+		room := a.gathered[len(a.gathered):cap(a.gathered)]
+		n, err := a.e.resp.Body.Read(room)
+		a.gathered = a.gathered[:len(a.gathered)+n]
 		if err == io.EOF {
-			a.whole, a.length = true, int64(len(body))
+			a.whole, a.length = true, int64(len(a.gathered))
 			return nil
 		}
 		if err != nil {
@@ -80,15 +78,6 @@ func (a *Answer) gather() error {
 		}
 	}
 	return nil
-}
-
-// grow makes room behind body in proportion to what has come already, not to
-// what was announced: announcing costs a service nothing.
-func grow(body []byte) []byte {
-	const least, most = 8 << 10, limits.Gather + 512
-	larger := make([]byte, len(body), min(max(2*cap(body), least), most))
-	copy(larger, body)
-	return larger
 }
 
 // Length returns how many bytes the body has, or -1 where that is not known
@@ -99,7 +88,7 @@ func (a *Answer) Length() int64 { return a.length }
 // error wraps ErrCanceled if w failed, else it is the service's failure, and
 // what was written is not the whole body.
 func (a *Answer) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(*a.gathered)
+	n, err := w.Write(a.gathered)
 	written := int64(n)
 	if err != nil {
 		return written, scraperError(err)
@@ -117,34 +106,40 @@ func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 	return written + more, err
 }
 
-// splice copies the n bytes of body that are still in the connection. Between
-// a Unix and a TCP connection that happens in the kernel.
+// splice copies the n bytes of body that are still on their way. Between a Unix
+// and a TCP connection that happens in the kernel, but for what is read already.
 func (a *Answer) splice(w io.Writer, n int64) (int64, error) {
-	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: n}
-	written, err := io.Copy(w, rest)
-	a.e.received += written
+	start, _ := a.e.reader.Peek(int(min(n, int64(a.e.reader.Buffered()))))
+	written, err := w.Write(start)
+	if err != nil {
+		return int64(written), scraperError(err)
+	}
+	a.e.reader.Discard(len(start))
+	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: n - int64(len(start))}
+	more, err := io.Copy(w, rest)
+	a.e.received += more
+	more += int64(written)
 	switch {
-	case err == nil && written < n:
-		return written, a.e.readError(io.ErrUnexpectedEOF)
+	case err == nil && rest.N > 0:
+		return more, a.e.readError(io.ErrUnexpectedEOF)
 	case err == nil:
-		return written, nil
+		return more, nil
 	}
-	// The error may be of either side. Where the service has more to say, it
-	// is not the service that failed.
-	switch p := a.e.conn.pending(); {
-	case p == unread, errors.Is(err, syscall.EPIPE), p == silent && errors.Is(err, syscall.ECONNRESET):
-		return written, scraperError(err)
+	// The error may be of either side. At the deadline the service's side fails
+	// at once, the scraper's only when its grace is over; and a service that
+	// ends early is no error but an end.
+	if deadline, ok := a.e.ctx.Deadline(); ok && a.e.ctx.Err() != nil && time.Since(deadline) < limits.AbortGrace/2 {
+		return more, a.e.readError(err)
 	}
-	if errors.Is(err, syscall.ECONNRESET) {
-		err = io.ErrUnexpectedEOF
-	}
-	return written, a.e.readError(err)
+	return more, scraperError(err)
 }
 
 // stream copies the rest of a body whose length is not known.
 func (a *Answer) stream(w io.Writer) (written int64, err error) {
-	buf := (*a.gathered)[:cap(*a.gathered)]
-	buf = buf[:min(len(buf), 64<<10)]
+	// What is held back no more needs no large buffer.
+	giveBuffer(a.gathered)
+	a.gathered = takeBuffer()
+	buf := a.gathered[:cap(a.gathered)]
 	for {
 		n, readErr := a.e.resp.Body.Read(buf)
 		if n > 0 {
@@ -179,7 +174,7 @@ func (a *Answer) Close() {
 
 func (a *Answer) recycle() {
 	if a.gathered != nil {
-		buffers.Put(a.gathered)
+		giveBuffer(a.gathered)
 		a.gathered = nil
 	}
 }

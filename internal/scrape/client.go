@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
@@ -18,7 +17,8 @@ type Client struct {
 
 // Get scrapes s: it returns when the whole answer is here or, where that is
 // larger than limits.Gather, its beginning. The caller must Close the Answer.
-// The end of ctx abandons the scrape at once; its deadline is the request's.
+// The end of ctx, by deadline or because the scraper went away, ends the scrape
+// at once.
 //
 // The error wraps one of this package's or of package sockdir's.
 func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
@@ -35,9 +35,8 @@ func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answe
 }
 
 func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
-	deadline := time.Now().Add(req.Timeout)
 	if kept := c.pool.get(s.ID); kept != nil {
-		a, err := newExchange(ctx, kept, req, deadline).answer()
+		a, err := newExchange(ctx, kept, req).answer()
 		// A service may close a kept connection at any moment, also while a
 		// request is on its way: that says nothing of the service.
 		if !errors.Is(err, errUnanswered) {
@@ -46,12 +45,12 @@ func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answe
 	}
 	fresh, err := dial(ctx, s, &c.open)
 	if err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			err = ErrCanceled
 		}
 		return nil, err
 	}
-	return newExchange(ctx, fresh, req, deadline).answer()
+	return newExchange(ctx, fresh, req).answer()
 }
 
 // Connections returns how many connections to services are open, idle or in

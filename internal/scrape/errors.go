@@ -1,10 +1,10 @@
 package scrape
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"unicode"
 
@@ -14,7 +14,7 @@ import (
 // Why a scrape failed. Every error of this package is one of these or one of
 // package sockdir's, wrapped in a sentence that says what happened.
 var (
-	ErrBusy       = errors.New("busy")
+	ErrTooMany    = errors.New("too many scrapes")
 	ErrTimeout    = errors.New("no whole answer in time")
 	ErrInvalid    = errors.New("not a valid HTTP answer")
 	ErrTruncated  = errors.New("answer cut short")
@@ -35,10 +35,10 @@ var (
 // readError makes err, met while reading the answer, one of the failures above.
 func (e *exchange) readError(err error) error {
 	switch {
-	case e.ctx.Err() != nil:
+	case errors.Is(e.ctx.Err(), context.Canceled):
 		return ErrCanceled
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w: after %v the service had sent %d bytes", ErrTimeout, e.req.Timeout, e.received)
+	case e.ctx.Err() != nil:
+		return fmt.Errorf("%w: after %v %d bytes had come, head included", ErrTimeout, e.req.Timeout, e.received)
 	// What a parser makes of an early end is not of interest.
 	case e.ended, errors.Is(err, io.ErrUnexpectedEOF):
 		if e.received == 0 {

@@ -29,16 +29,15 @@ type exchange struct {
 	ended    bool // the service closed the connection
 }
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 16<<10) }}
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, limits.Reader) }}
 
 // longAgo is a deadline that ends what waits on a connection.
 var longAgo = time.Unix(1, 0)
 
-func newExchange(ctx context.Context, c *conn, req Request, deadline time.Time) *exchange {
+func newExchange(ctx context.Context, c *conn, req Request) *exchange {
 	e := &exchange{ctx: ctx, conn: c, req: req, headLeft: limits.Head}
 	e.reader = readers.Get().(*bufio.Reader)
 	e.reader.Reset(e)
-	c.SetDeadline(deadline)
 	e.release = context.AfterFunc(ctx, func() { c.SetDeadline(longAgo) })
 	return e
 }

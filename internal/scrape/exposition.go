@@ -25,12 +25,16 @@ func checkType(contentType, contentEncoding string) error {
 	if !fieldText(contentType) || !fieldText(contentEncoding) {
 		return fmt.Errorf("%w: control characters in Content-Type or Content-Encoding", ErrInvalid)
 	}
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.Trim(media, " \t"))
-	if !slices.Contains(expositionTypes, media) {
+	if !slices.Contains(expositionTypes, mediaType(contentType)) {
 		return fmt.Errorf("%w: Content-Type is %s; metrics are %s", ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "))
 	}
 	return nil
+}
+
+// mediaType is the type of a Content-Type, without its parameters.
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.Trim(media, " \t"))
 }
 
 func fieldText(value string) bool {
@@ -45,9 +49,11 @@ func fieldText(value string) bool {
 // checkText refuses text that begins as HTML or JSON do and no exposition does,
 // whatever its type says.
 func checkText(contentType string, body []byte) error {
+	if mediaType(contentType) != "text/plain" {
+		return nil
+	}
 	text := strings.TrimLeft(string(body[:min(len(body), 512)]), " \t\r\n")
 	switch {
-	case !strings.HasPrefix(contentType, "text/plain"):
 	case strings.HasPrefix(text, "<"):
 		return fmt.Errorf("%w: it looks like HTML or XML", ErrNotMetrics)
 	case strings.HasPrefix(text, "["), jsonObject(text):

@@ -63,7 +63,7 @@ func FuzzAnswer(f *testing.F) {
 		theirs.(*net.UnixConn).CloseWrite()
 		defer theirs.Close()
 
-		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute), time.Now().Add(time.Minute)).answer()
+		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute)).answer()
 		if err != nil {
 			return
 		}

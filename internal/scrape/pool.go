@@ -35,7 +35,7 @@ func (p *pool) admit(id sockdir.ID) error {
 	defer p.mu.Unlock()
 	s := p.service(id)
 	if s.inFlight >= limits.ScrapesPerTarget {
-		return fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrBusy, s.inFlight)
+		return fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrTooMany, s.inFlight)
 	}
 	s.inFlight++
 	p.inFlight++

@@ -186,8 +186,8 @@ func TestBusy(t *testing.T) {
 		}()
 	}
 	eventually(t, "all scrapes under way", func() bool { return c.InFlight() == limits.ScrapesPerTarget })
-	if _, err := c.Get(t.Context(), socket, scraper(t, "", time.Second)); !errors.Is(err, ErrBusy) {
-		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrBusy)
+	if _, err := c.Get(t.Context(), socket, scraper(t, "", time.Second)); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrTooMany)
 	}
 	neighbour := listen(t, t.TempDir(), says(answer("x 1\n")))
 	if _, _, err := neighbour.scrape(t, &c); err != nil {
@@ -207,7 +207,7 @@ func TestBusy(t *testing.T) {
 func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
 	t.Helper()
 	for range n {
-		s, err := sockdir.Folder(dir).Lookup("svc")
+		s, err := sockdir.New(dir).Lookup(t.Context(), "svc")
 		if err != nil {
 			t.Fatal(err)
 		}

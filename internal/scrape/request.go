@@ -14,7 +14,8 @@ var passed = [...]string{"Accept", "Accept-Encoding", "User-Agent"}
 
 // Request is one scrape to perform.
 type Request struct {
-	// Timeout is how long the scrape may take: connecting, head and body.
+	// Timeout is how long the scrape may take: finding the socket, connecting,
+	// head and body.
 	Timeout time.Duration
 	head    []byte
 }
@@ -42,11 +43,10 @@ func NewRequest(from *http.Request) Request {
 			head = appendField(head, name, strings.Join(values, ", "))
 		}
 	}
-	if named {
-		head = appendField(head, TimeoutHeader, from.Header.Get(TimeoutHeader))
-	} else {
-		timeout = limits.ScrapeTimeout
+	if !named {
+		return Request{Timeout: limits.ScrapeTimeout, head: append(head, "\r\n"...)}
 	}
+	head = appendField(head, TimeoutHeader, from.Header.Get(TimeoutHeader))
 	return Request{Timeout: deadlineWithin(timeout), head: append(head, "\r\n"...)}
 }
 

@@ -68,7 +68,7 @@ func (p *peer) converse(c net.Conn, talk func(net.Conn, int) bool) {
 
 func (p *peer) socket(t *testing.T) sockdir.Socket {
 	t.Helper()
-	s, err := sockdir.Folder(p.dir).Lookup("svc")
+	s, err := sockdir.New(p.dir).Lookup(t.Context(), "svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +118,8 @@ func (p *peer) scrape(t *testing.T, c *Client) (string, *Answer, error) {
 }
 
 func scrapeSocket(ctx context.Context, c *Client, s sockdir.Socket, req Request) (string, *Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, req.Timeout)
+	defer cancel()
 	a, err := c.Get(ctx, s, req)
 	if err != nil {
 		return "", nil, err

@@ -14,12 +14,16 @@ const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 // It reports false for nonsense: what is not a number, not positive, or more
 // than limits.ScrapeTimeoutMax.
 func ParseTimeout(value string) (time.Duration, bool) {
+	if value == "" {
+		return 0, false
+	}
 	seconds, err := strconv.ParseFloat(value, 64)
 	// Written so that NaN, which compares false, is nonsense too.
 	if err != nil || !(seconds > 0 && seconds <= limits.ScrapeTimeoutMax.Seconds()) {
 		return 0, false
 	}
-	return time.Duration(seconds * float64(time.Second)), true
+	timeout := time.Duration(seconds * float64(time.Second))
+	return timeout, timeout > 0
 }
 
 // deadlineWithin is how long a scrape may take whose scraper waits for timeout.

@@ -24,7 +24,7 @@ func deniedSocket(s Socket, st *unix.Stat_t) error {
 // denied says that path, in or of the folder, cannot be reached, and which
 // folder is in the way: the nearest that can be seen at all.
 func (f Folder) denied(path string) error {
-	way := string(f)
+	way := f.path
 	var st unix.Stat_t
 	for unix.Stat(way, &st) != nil && way != filepath.Dir(way) {
 		way = filepath.Dir(way)

@@ -10,6 +10,9 @@ var (
 	ErrRefused   = errors.New("connection refused")
 	ErrDenied    = errors.New("permission denied")
 	ErrNoFolder  = errors.New("no such folder")
-	// ErrBusy is a full backlog, or a lack of descriptors or memory here.
+	// ErrBusy is a full backlog, or a lack of descriptors, memory or patience
+	// here.
 	ErrBusy = errors.New("busy")
+	// ErrHangs is a file system that does not answer before the context ends.
+	ErrHangs = errors.New("the folder's file system does not answer")
 )

@@ -1,6 +1,7 @@
 package sockdir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,20 +10,67 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Folder is the path of a folder of sockets. The folder itself is opened anew
-// at each use: it may be made later, unmounted, or removed and made again.
-type Folder string
+// Folder is a folder of sockets. The folder itself is opened anew at each use:
+// it may be made later, unmounted, or removed and made again.
+//
+// Its file system may hang, and a system call that hangs holds a thread. So
+// calls return when their context ends, whatever has become of the system call,
+// and there are never more than limits.FolderCalls under way.
+type Folder struct {
+	path  string
+	calls chan struct{} // an element for each call under way
+}
+
+// New returns the folder at path, which need not exist.
+func New(path string) Folder {
+	return Folder{path: path, calls: make(chan struct{}, limits.FolderCalls)}
+}
+
+// String returns the path.
+func (f Folder) String() string { return f.path }
+
+// patiently returns what call returns, or, if ctx ends before, ErrHangs.
+func patiently[T any](ctx context.Context, f Folder, call func() (T, error)) (T, error) {
+	var none T
+	select {
+	case f.calls <- struct{}{}:
+	case <-ctx.Done():
+		return none, fmt.Errorf("%w: %s", ErrHangs, f)
+	}
+	type outcome struct {
+		value T
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := call()
+		<-f.calls
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return none, fmt.Errorf("%w: %s", ErrHangs, f)
+	}
+}
 
 // Lookup finds the socket that name means. The error wraps ErrNotFound (also
-// for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder or
-// ErrBusy.
-func (f Folder) Lookup(name string) (Socket, error) {
+// for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder, ErrBusy
+// or ErrHangs.
+func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
-		return Socket{}, fmt.Errorf("%w: a name is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
+		return Socket{}, errInvalidName
 	}
-	path := string(f) + "/" + name + Suffix
+	return patiently(ctx, f, func() (Socket, error) { return f.lookup(name) })
+}
+
+func (f Folder) lookup(name string) (Socket, error) {
+	path := f.path + "/" + name + Suffix
 	var st unix.Stat_t
 	err := ignoringEINTR(func() error { return unix.Lstat(path, &st) })
 	if err != nil {
@@ -34,11 +82,13 @@ func (f Folder) Lookup(name string) (Socket, error) {
 	return Socket{folder: f, path: path, ID: identity(&st)}, nil
 }
 
+var errInvalidName = fmt.Errorf("%w: a name is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
+
 // lookupError makes errno, met while looking at path, a failure to act on.
 func (f Folder) lookupError(path string, errno error) error {
 	switch {
 	case errors.Is(errno, unix.ENOENT), errors.Is(errno, unix.ENOTDIR):
-		if err := f.Check(); errors.Is(err, ErrNoFolder) {
+		if err := f.check(); errors.Is(err, ErrNoFolder) {
 			return err
 		}
 		return fmt.Errorf("%w: there is no %s; is the service running, and does it listen there?", ErrNotFound, path)
@@ -51,13 +101,12 @@ func (f Folder) lookupError(path string, errno error) error {
 	}
 }
 
-// Check reports whether the folder is there and can be searched. The error
-// wraps ErrNoFolder or ErrDenied.
-func (f Folder) Check() error {
-	st, err := os.Stat(string(f))
+// check reports whether the folder is there and can be searched.
+func (f Folder) check() error {
+	st, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return f.denied(string(f))
+		return f.denied(f.path)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s does not exist (yet): make it or mount it, or name another with -sockdir", ErrNoFolder, f)
 	case err != nil:
@@ -65,8 +114,8 @@ func (f Folder) Check() error {
 	case !st.IsDir():
 		return fmt.Errorf("%w: %s is no folder; name one with -sockdir", ErrNoFolder, f)
 	}
-	if unix.Access(string(f), unix.X_OK) != nil {
-		return f.denied(string(f))
+	if unix.Access(f.path, unix.X_OK) != nil {
+		return f.denied(f.path)
 	}
 	return nil
 }
@@ -80,9 +129,14 @@ type Entry struct {
 }
 
 // List reads the folder and returns its entries, sorted by name. Files without
-// Suffix are left out. The error wraps ErrNoFolder, ErrDenied or ErrBusy.
-func (f Folder) List() ([]Entry, error) {
-	d, err := os.Open(string(f))
+// Suffix are left out. The error wraps ErrNoFolder, ErrDenied, ErrBusy or
+// ErrHangs.
+func (f Folder) List(ctx context.Context) ([]Entry, error) {
+	return patiently(ctx, f, f.list)
+}
+
+func (f Folder) list() ([]Entry, error) {
+	d, err := os.Open(f.path)
 	if err != nil {
 		return nil, f.listError(err)
 	}
@@ -98,8 +152,11 @@ func (f Folder) List() ([]Entry, error) {
 			continue
 		}
 		e := Entry{Name: name}
-		if !ValidName(name) || file.Type() != fs.ModeSocket {
-			_, e.Err = f.Lookup(name)
+		switch {
+		case !ValidName(name):
+			e.Err = errInvalidName
+		case file.Type() != fs.ModeSocket:
+			_, e.Err = f.lookup(name)
 		}
 		entries = append(entries, e)
 	}
@@ -110,11 +167,11 @@ func (f Folder) List() ([]Entry, error) {
 func (f Folder) listError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return f.denied(string(f))
+		return f.denied(f.path)
 	case exhausted(err):
 		return fmt.Errorf("%w: reading %s: %w", ErrBusy, f, errors.Unwrap(err))
 	}
-	if err := f.Check(); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: reading %s: %w", ErrNoFolder, f, errors.Unwrap(err))

@@ -1,6 +1,7 @@
 package sockdir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,10 +10,14 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // listen serves name.sock in dir; each connection is greeted with greeting.
@@ -39,7 +44,7 @@ func listen(t *testing.T, dir, name, greeting string) *net.UnixListener {
 // greeting connects to name and returns what its service says.
 func greeting(t *testing.T, f Folder, name string) (string, error) {
 	t.Helper()
-	s, err := f.Lookup(name)
+	s, err := f.Lookup(t.Context(), name)
 	if err != nil {
 		return "", err
 	}
@@ -103,7 +108,7 @@ func TestLookupAndDial(t *testing.T) {
 		{name: "datagram", err: ErrNotSocket, says: "stream socket"},
 		{name: "stale", err: ErrRefused, says: "nobody is listening"},
 	} {
-		got, err := greeting(t, Folder(dir), tt.name)
+		got, err := greeting(t, New(dir), tt.name)
 		if got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("%q: got %q, %v; want %q, %v", tt.name, got, err, tt.want, tt.err)
 		}
@@ -124,19 +129,19 @@ func TestPathsLongerThanASocketAddress(t *testing.T) {
 	if err := os.Rename(filepath.Join(short, "svc.sock"), filepath.Join(long, name+Suffix)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := greeting(t, Folder(long), name); got != "hello" {
+	if got, err := greeting(t, New(long), name); got != "hello" {
 		t.Errorf("got %q, %v; want hello", got, err)
 	}
 }
 
 func TestFolderComesAndGoes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	f := Folder(dir)
+	f := New(dir)
 	for round := range 2 {
-		if _, err := f.Lookup("svc"); !errors.Is(err, ErrNoFolder) {
+		if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoFolder) {
 			t.Fatalf("round %d, before the folder is made: %v, want %v", round, err, ErrNoFolder)
 		}
-		if _, err := f.List(); !errors.Is(err, ErrNoFolder) {
+		if _, err := f.List(t.Context()); !errors.Is(err, ErrNoFolder) {
 			t.Fatalf("round %d: List without a folder: %v, want %v", round, err, ErrNoFolder)
 		}
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -154,7 +159,7 @@ func TestFolderComesAndGoes(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Lookup("svc"); !errors.Is(err, ErrNoFolder) || !strings.Contains(err.Error(), "is no folder") {
+	if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoFolder) || !strings.Contains(err.Error(), "is no folder") {
 		t.Errorf("with a file in the folder's place: %v, want %v", err, ErrNoFolder)
 	}
 }
@@ -164,7 +169,7 @@ func TestFolderComesAndGoes(t *testing.T) {
 func TestDialReportsWhatItReached(t *testing.T) {
 	dir := t.TempDir()
 	l := listen(t, dir, "svc", "old")
-	s, err := Folder(dir).Lookup("svc")
+	s, err := New(dir).Lookup(t.Context(), "svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +186,7 @@ func TestDialReportsWhatItReached(t *testing.T) {
 		t.Fatalf("dial of a replaced socket: identity %v, %v; want another than %v", id, err, s.ID)
 	}
 	c.Close()
-	again, err := Folder(dir).Lookup("svc")
+	again, err := New(dir).Lookup(t.Context(), "svc")
 	if err != nil || again.ID != id {
 		t.Errorf("lookup: identity %v, %v; want %v, which was dialled", again.ID, err, id)
 	}
@@ -206,7 +211,7 @@ func TestFullBacklogIsBusy(t *testing.T) {
 	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Folder(dir).Lookup("slow")
+	s, err := New(dir).Lookup(t.Context(), "slow")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +228,35 @@ func TestFullBacklogIsBusy(t *testing.T) {
 	t.Error("a backlog of none took 8 connections")
 }
 
+// A file system that hangs holds the calls that look at it, but nobody who waits
+// for them, and not more than so many.
+func TestFileSystemThatHangs(t *testing.T) {
+	f := New(t.TempDir())
+	hang := make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var started atomic.Int32
+	errs := make(chan error)
+	for range limits.FolderCalls + 10 {
+		go func() {
+			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 0, nil })
+			errs <- err
+		}()
+	}
+	for range limits.FolderCalls + 10 {
+		if err := <-errs; !errors.Is(err, ErrHangs) {
+			t.Errorf("error %v, want %v", err, ErrHangs)
+		}
+	}
+	if n := started.Load(); n != limits.FolderCalls {
+		t.Errorf("%d calls hang, want %d", n, limits.FolderCalls)
+	}
+	close(hang)
+	if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("when it answers again: %v, want %v", err, ErrNotFound)
+	}
+}
+
 func TestList(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b", "a", "worker@1"} {
@@ -234,7 +268,7 @@ func TestList(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, ".sock"), nil, 0o600)
 	os.Symlink("a.sock", filepath.Join(dir, "link.sock"))
 
-	entries, err := Folder(dir).List()
+	entries, err := New(dir).List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +291,7 @@ func TestList(t *testing.T) {
 func TestDenied(t *testing.T) {
 	if dir := os.Getenv("SOCKDIR_DENIED"); dir != "" {
 		for _, name := range []string{"locked", "open"} {
-			_, err := greeting(t, Folder(dir), name)
+			_, err := greeting(t, New(dir), name)
 			fmt.Printf("%s: %v: %v\n", name, errors.Is(err, ErrDenied), err)
 		}
 		return

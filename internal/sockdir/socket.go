@@ -32,8 +32,25 @@ type Socket struct {
 // Dial connects to the socket and returns the identity of the one reached,
 // which is not ID if the socket was replaced since Lookup. It does not wait: a
 // full backlog is an error. The error wraps ErrNotFound, ErrNotSocket,
-// ErrRefused, ErrDenied, ErrNoFolder or ErrBusy.
+// ErrRefused, ErrDenied, ErrNoFolder, ErrBusy or ErrHangs.
 func (s Socket) Dial(ctx context.Context) (*net.UnixConn, ID, error) {
+	r, err := patiently(ctx, s.folder, func() (reached, error) {
+		r, err := s.dial()
+		if err == nil && ctx.Err() != nil {
+			r.conn.Close() // Nobody waits for it any more.
+		}
+		return r, err
+	})
+	return r.conn, r.id, err
+}
+
+// reached is the end of a dial.
+type reached struct {
+	conn *net.UnixConn
+	id   ID
+}
+
+func (s Socket) dial() (reached, error) {
 	// The descriptor pins the inode: what is checked here is what is
 	// connected to, whatever happens to the name meanwhile. Not openat2,
 	// which RestrictSUIDSGID=true makes fail with ENOSYS.
@@ -43,24 +60,23 @@ func (s Socket) Dial(ctx context.Context) (*net.UnixConn, ID, error) {
 		return err
 	})
 	if err != nil {
-		return nil, ID{}, s.folder.lookupError(s.path, err)
+		return reached{}, s.folder.lookupError(s.path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, ID{}, s.folder.lookupError(s.path, err)
+		return reached{}, s.folder.lookupError(s.path, err)
 	}
 	if err := checkKind(s.path, st.Mode); err != nil {
-		return nil, ID{}, err
+		return reached{}, err
 	}
 	// The path through /proc is short, however long the socket's own path is:
 	// a socket address holds 108 bytes.
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(fd))
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: "/proc/self/fd/" + strconv.Itoa(fd), Net: "unix"})
 	if err != nil {
-		return nil, ID{}, s.dialError(err, &st)
+		return reached{}, s.dialError(err, &st)
 	}
-	return conn.(*net.UnixConn), identity(&st), nil
+	return reached{conn, identity(&st)}, nil
 }
 
 func (s Socket) dialError(err error, st *unix.Stat_t) error {

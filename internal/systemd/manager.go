@@ -1,7 +1,9 @@
 package systemd
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -10,29 +12,57 @@ import (
 )
 
 // Manager is the service manager, to be told how the program is. Without one,
-// that is without NOTIFY_SOCKET, telling does nothing.
+// that is without NOTIFY_SOCKET, telling does nothing. Telling never waits: a
+// manager that does not read holds nothing up.
 type Manager struct {
 	failed func(error)
+	queue  chan string // of messages; nil without a manager
 
 	mu       sync.Mutex
 	status   string // as last sent
 	stopping bool
 }
 
+// queueLength is how many messages may wait for a manager that is slow to read.
+const queueLength = 16
+
+var errNotReading = errors.New("it does not read what it is told")
+
 // NewManager returns the Manager of this process. Failures to reach it go to
 // failed; the program can do no more about them.
-func NewManager(failed func(error)) *Manager { return &Manager{failed: failed} }
+func NewManager(failed func(error)) *Manager {
+	m := &Manager{failed: failed}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		m.queue = make(chan string, queueLength)
+		go m.deliver()
+	}
+	return m
+}
+
+// deliver sends what is queued, in its order.
+func (m *Manager) deliver() {
+	for message := range m.queue {
+		if _, err := daemon.SdNotify(false, message); err != nil {
+			m.failed(fmt.Errorf("telling the service manager: %w", err))
+		}
+	}
+}
 
 // Ready says that the program is ready, at first or again after Reloading.
-func (m *Manager) Ready(status string) { m.send(status, daemon.SdNotifyReady) }
+func (m *Manager) Ready(status string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.stopping {
+		m.send(status, daemon.SdNotifyReady)
+	}
+}
 
 // Status shows one line in systemctl status. Nothing is sent if it is the line
 // shown already, or after Stopping, whose line is the last.
 func (m *Manager) Status(status string) {
 	m.mu.Lock()
-	send := status != m.status && !m.stopping
-	m.mu.Unlock()
-	if send {
+	defer m.mu.Unlock()
+	if status != m.status && !m.stopping {
 		m.send(status)
 	}
 }
@@ -40,21 +70,33 @@ func (m *Manager) Status(status string) {
 // Reloading says that a reload has begun; Ready ends it. Type=notify-reload
 // wants the time in the same message.
 func (m *Manager) Reloading() {
-	m.send("", daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.stopping {
+		m.send("", daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
+	}
 }
 
 // Stopping says that the program ends, which may take as long as within.
 func (m *Manager) Stopping(status string, within time.Duration) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.stopping = true
-	m.mu.Unlock()
 	m.send(status, daemon.SdNotifyStopping, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
 }
 
-// send sends a message of the fields and, where it is not empty, the status.
-func (m *Manager) send(status string, fields ...string) {
+func (m *Manager) beat() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.send("", daemon.SdNotifyWatchdog)
+}
+
+// send queues a message of the fields and, where it is not empty, the status.
+// It is called with m.mu held.
+func (m *Manager) send(status string, fields ...string) {
+	if m.queue == nil {
+		return
+	}
 	if status != "" {
 		m.status = status
 		fields = append(fields, "STATUS="+strings.ReplaceAll(status, "\n", " "))
@@ -63,7 +105,9 @@ func (m *Manager) send(status string, fields ...string) {
 	for _, f := range fields {
 		message.WriteString(strings.TrimSuffix(f, "\n") + "\n")
 	}
-	if _, err := daemon.SdNotify(false, message.String()); err != nil {
-		m.failed(fmt.Errorf("telling the service manager: %w", err))
+	select {
+	case m.queue <- message.String():
+	default:
+		m.failed(fmt.Errorf("telling the service manager: %w", errNotReading))
 	}
 }

@@ -77,11 +77,38 @@ func TestNoManager(t *testing.T) {
 
 func TestManagerOutOfReach(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "absent"))
-	var failures int
-	m := NewManager(func(error) { failures++ })
+	failures := make(chan error, 1)
+	m := NewManager(func(err error) { failures <- err })
 	m.Ready("serving")
-	if failures != 1 {
-		t.Errorf("%d failures reported, want 1", failures)
+	select {
+	case <-failures:
+	case <-time.After(5 * time.Second):
+		t.Error("no failure reported")
+	}
+}
+
+// A manager that does not read must not hold the program up, least of all when
+// it is to stop.
+func TestManagerThatDoesNotRead(t *testing.T) {
+	manage(t)
+	var failures atomic.Int64
+	m := NewManager(func(error) { failures.Add(1) })
+	told := make(chan struct{})
+	go func() {
+		// More than a socket's queue and ours hold.
+		for i := range 2000 {
+			m.Status(strings.Repeat("x", i))
+		}
+		m.Stopping("bye", time.Second)
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(5 * time.Second):
+		t.Fatal("telling waits for the manager")
+	}
+	if failures.Load() == 0 {
+		t.Error("nobody was told that messages are lost")
 	}
 }
 

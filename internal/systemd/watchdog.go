@@ -31,7 +31,7 @@ func (m *Manager) Watchdog(ctx context.Context, alive func() error) {
 		if err := within(interval/4, alive); err != nil {
 			m.failed(fmt.Errorf("withholding a watchdog beat: %w", err))
 		} else {
-			m.send("", daemon.SdNotifyWatchdog)
+			m.beat()
 		}
 		select {
 		case <-ctx.Done():

@@ -29,6 +29,9 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16", item)
 		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		if p.Masked() != p {
 			return nil, fmt.Errorf("%q has bits set behind its length: write %v, or the address alone", item, p.Masked())
 		}

@@ -77,7 +77,7 @@ func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := New(Config{Folder: sockdir.Folder(dir), Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
 	srv := s.HTTPServer()
 	go srv.Serve(l)
 	defer func() { srv.Close(); s.Close() }()

@@ -1,10 +1,14 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
 // targetGroup is an element of the list that Prometheus' HTTP service
@@ -19,7 +23,7 @@ type targetGroup struct {
 // was asked. Where the folder cannot be read it fails, and Prometheus keeps the
 // list it has: an empty one would make the targets, and their alerts, vanish.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
-	entries, err := s.folder.List()
+	entries, err := s.list(r)
 	if err != nil {
 		text(w, http.StatusServiceUnavailable, err.Error())
 		return
@@ -42,6 +46,13 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(append(body, '\n'))
+}
+
+// list reads the folder for a page of Aegis' own.
+func (s *Server) list(r *http.Request) ([]sockdir.Entry, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
+	defer cancel()
+	return s.folder.List(ctx)
 }
 
 // address is the HOST:PORT that the request was sent to, in its own words.

@@ -13,7 +13,7 @@ const (
 	resultOK       = "ok"
 	resultNotFound = "not_found"
 	resultBusy     = "busy"
-	// resultCanceled has no status: there is nobody to tell.
+	// resultCanceled is the scraper's doing.
 	resultCanceled = "canceled"
 )
 
@@ -30,13 +30,16 @@ var failures = []struct {
 	{sockdir.ErrDenied, http.StatusBadGateway, "denied"},
 	{sockdir.ErrNoFolder, http.StatusServiceUnavailable, "no_folder"},
 	{sockdir.ErrBusy, http.StatusServiceUnavailable, resultBusy},
-	{scrape.ErrBusy, http.StatusServiceUnavailable, resultBusy},
+	{scrape.ErrTooMany, http.StatusServiceUnavailable, resultBusy},
+	{sockdir.ErrHangs, http.StatusGatewayTimeout, "timeout"},
 	{scrape.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
 	{scrape.ErrInvalid, http.StatusBadGateway, "invalid"},
 	{scrape.ErrTruncated, http.StatusBadGateway, "truncated"},
 	{scrape.ErrStatus, http.StatusBadGateway, "status"},
 	{scrape.ErrNotMetrics, http.StatusBadGateway, "not_metrics"},
-	{scrape.ErrCanceled, 0, resultCanceled},
+	{errOldHTTP, http.StatusHTTPVersionNotSupported, resultCanceled},
+	// Nobody is left to see a status.
+	{scrape.ErrCanceled, http.StatusGatewayTimeout, resultCanceled},
 }
 
 // failure returns the status and result that err stands for.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -21,6 +22,7 @@ type page struct {
 	Err      error
 	Targets  []row
 	Unserved []sockdir.Entry
+	Omitted  int
 }
 
 type row struct {
@@ -35,17 +37,17 @@ type row struct {
 
 // index is the page for people: every socket, and how its last scrape went.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	p := page{Folder: string(s.folder)}
+	p := page{Folder: s.folder.String()}
 	var entries []sockdir.Entry
-	entries, p.Err = s.folder.List()
-	for _, e := range entries {
-		switch {
-		case served(e):
-			p.Targets = append(p.Targets, s.row(e.Name))
-		case e.Err == nil:
+	entries, p.Err = s.list(r)
+	p.Omitted = max(len(entries)-limits.Page, 0)
+	for _, e := range entries[:min(len(entries), limits.Page)] {
+		if e.Err == nil && e.Name == reservedName {
 			e.Err = errReserved
-			fallthrough
-		default:
+		}
+		if e.Err == nil {
+			p.Targets = append(p.Targets, s.row(e.Name))
+		} else {
 			p.Unserved = append(p.Unserved, e)
 		}
 	}

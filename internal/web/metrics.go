@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 
@@ -95,7 +96,7 @@ var (
 func (c folderCollector) Describe(ch chan<- *prometheus.Desc) { ch <- folderUp; ch <- sockets }
 
 func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
-	entries, err := c.s.targets.sweep()
+	entries, err := c.s.targets.sweep(context.Background())
 	if err != nil {
 		ch <- prometheus.MustNewConstMetric(folderUp, prometheus.GaugeValue, 0)
 		return

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -150,22 +152,103 @@ func TestGoneTargetsAreForgotten(t *testing.T) {
 	a.get("/svc")
 	const series = `aegis_scrapes_total{result="ok",target="svc"}`
 	synctest.Test(t, func(t *testing.T) {
-		a.targets.sweep()
+		a.targets.sweep(context.Background())
 		l.Close()
-		a.targets.sweep()
+		a.targets.sweep(context.Background())
 		time.Sleep(limits.ForgetAfter - time.Second)
-		a.targets.sweep()
+		a.targets.sweep(context.Background())
 		if _, ok := a.targets.known("svc"); !ok {
 			t.Error("forgotten before its time")
 		}
 		time.Sleep(time.Second)
-		a.targets.sweep()
+		a.targets.sweep(context.Background())
 		if _, ok := a.targets.known("svc"); ok {
 			t.Error("still remembered")
 		}
 	})
 	if got := a.metric(series); got != "" {
 		t.Errorf("%s is still there: %q", series, got)
+	}
+}
+
+// A socket that is back is not called gone until somebody scrapes it.
+func TestTargetComesBack(t *testing.T) {
+	a := start(t)
+	l := a.service("svc", fine)
+	a.get("/svc")
+	l.Close()
+	a.targets.sweep(t.Context())
+	if got := a.get("/").body; strings.Contains(got, "svc") {
+		t.Errorf("a socket that is gone is on the page:\n%s", got)
+	}
+	a.service("svc", fine)
+	a.targets.sweep(t.Context())
+	if got, want := a.status(t.Context()), "1 socket in "+a.dir+"; 0 fine; 1 not scraped yet"; got != want {
+		t.Errorf("status %q, want %q", got, want)
+	}
+	a.get("/svc")
+	if got, want := a.status(t.Context()), "1 socket in "+a.dir+"; 1 fine"; got != want {
+		t.Errorf("status %q, want %q", got, want)
+	}
+}
+
+// A target that is replaced by a file fails for that reason, at each scrape and
+// each look at the folder.
+func TestTargetReplacedByAFile(t *testing.T) {
+	a := start(t)
+	l := a.service("svc", fine)
+	a.get("/svc")
+	l.Close()
+	os.WriteFile(filepath.Join(a.dir, "svc.sock"), nil, 0o600)
+	for range 3 {
+		a.get("/svc")
+		a.targets.sweep(t.Context())
+		if got, _ := a.targets.known("svc"); got.state.result != "not_socket" {
+			t.Errorf("state %q, want not_socket", got.state.result)
+		}
+	}
+}
+
+func TestStatusNamesFailures(t *testing.T) {
+	a := start(t)
+	a.service("fine", fine)
+	a.get("/fine")
+	for i := range limits.StatusTargets + 2 {
+		name := fmt.Sprint("stale", i)
+		a.stale(name)
+		a.get("/" + name)
+	}
+	want := fmt.Sprintf("6 sockets in %s; 1 fine; stale0: connection refused; stale1: connection refused; stale2: connection refused; 2 more fail", a.dir)
+	if got := a.status(t.Context()); got != want {
+		t.Errorf("status %q, want %q", got, want)
+	}
+}
+
+// A jam is the service's state; scrapers who are too many are not.
+func TestFullBacklogIsAState(t *testing.T) {
+	a := start(t)
+	a.service("svc", fine)
+	a.get("/svc")
+	at := time.Now()
+	a.targets.record("svc", true, outcome{at: at, result: resultBusy, err: scrape.ErrTooMany})
+	if got, _ := a.targets.known("svc"); got.state.result != resultOK {
+		t.Errorf("too many scrapers make the state %q", got.state.result)
+	}
+	a.targets.record("svc", true, outcome{at: at, result: resultBusy, err: sockdir.ErrBusy})
+	if got, _ := a.targets.known("svc"); got.state.result != resultBusy {
+		t.Errorf("a full backlog makes the state %q, want %q", got.state.result, resultBusy)
+	}
+}
+
+// What the folder shows as a socket has a series, also where looking at it is
+// denied.
+func TestDeniedLookupIsCounted(t *testing.T) {
+	a := start(t)
+	a.service("svc", fine)
+	a.targets.sweep(t.Context())
+	denied := outcome{at: time.Now(), result: "denied", err: sockdir.ErrDenied}
+	if !a.targets.record("svc", false, denied) || a.targets.record("absent", false, denied) {
+		t.Error("a listed socket is to be counted, and nothing else")
 	}
 }
 
@@ -198,7 +281,7 @@ func TestStateIsLoggedWhenItChanges(t *testing.T) {
 	// A flap within the interval is not logged, nor is what tells of scrapers.
 	a.targets.record("svc", true, outcome{at: at, result: resultOK})
 	a.targets.record("svc", true, refused)
-	a.targets.record("svc", true, outcome{at: at.Add(time.Minute), result: resultBusy, err: sockdir.ErrBusy})
+	a.targets.record("svc", true, outcome{at: at.Add(time.Minute), result: resultBusy, err: scrape.ErrTooMany})
 	a.targets.record("svc", false, outcome{at: at.Add(time.Minute), result: resultNotFound, err: sockdir.ErrNotFound})
 
 	var got []string
@@ -221,6 +304,7 @@ func TestParsePrefixes(t *testing.T) {
 		{list: "10.0.0.0/8", want: "[10.0.0.0/8]"},
 		{list: "10.1.2.3, fda2::/16,::1", want: "[10.1.2.3/32 fda2::/16 ::1/128]"},
 		{list: "::ffff:10.1.2.3", want: "[10.1.2.3/32]"},
+		{list: "::ffff:10.0.0.0/104", want: "[10.0.0.0/8]"},
 		{list: "", err: `"" is neither`},
 		{list: "10.0.0.0/8,", err: `"" is neither`},
 		{list: "prometheus.example", err: `"prometheus.example" is neither`},

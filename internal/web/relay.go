@@ -1,11 +1,11 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,27 +18,34 @@ import (
 // relay answers with the metrics of the service that name means.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	start := time.Now()
-	socket, err := s.folder.Lookup(name)
-	found, begun, bytes := err == nil, false, int64(0)
+	req := scrape.NewRequest(r)
+	ctx, cancel := context.WithTimeout(r.Context(), req.Timeout)
+	defer cancel()
+	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
+
+	o := outcome{at: start, result: resultOK}
+	socket, err := s.find(ctx, name)
+	found, begun := err == nil, false
 	if found {
-		begun, bytes, err = s.scrape(w, r, socket)
+		begun, o.bytes, err = s.scrape(ctx, w, r, socket, req)
 	}
-	o := outcome{at: start, took: time.Since(start), bytes: bytes, result: resultOK}
+	o.took = time.Since(start)
 	status := http.StatusOK
 	if err != nil {
 		status, o.result = failure(err)
 		o.err = err
 	}
-	known := s.targets.record(name, found, o)
-	s.metrics.observe(known, o)
-	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+	s.metrics.observe(s.targets.record(name, found, o), o)
+	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.Debug("scrape", "target", name, "result", o.result, "bytes", o.bytes, "took", o.took, "scraper", r.RemoteAddr)
 	}
 
 	switch {
 	case err == nil:
 	case begun || errors.Is(err, scrape.ErrCanceled):
-		abort(w, r)
+		// The announced length or the last chunk is missing, so the scraper sees
+		// its answer fail, never a short one that looks whole.
+		panic(http.ErrAbortHandler)
 	case !sockdir.ValidName(name):
 		text(w, status, fmt.Sprintf("%.300q: %v", name, err))
 	default:
@@ -49,23 +56,39 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
+// find looks name up, if there is room for one more scrape.
+func (s *Server) find(ctx context.Context, name string) (sockdir.Socket, error) {
+	if s.requests.Load() > limits.Scrapes {
+		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d requests under way already", scrape.ErrTooMany, limits.Scrapes)
+	}
+	socket, err := s.folder.Lookup(ctx, name)
+	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {
+		err = scrape.ErrCanceled
+	}
+	return socket, err
+}
+
+// errOldHTTP is the scraper's failing, not the service's.
+var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d MiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.Gather>>20)
+
 // scrape relays one scrape of socket. It reports whether the answer to the
 // scraper has begun, and how many bytes of body it took.
-func (s *Server) scrape(w http.ResponseWriter, r *http.Request, socket sockdir.Socket) (begun bool, bytes int64, err error) {
-	req := scrape.NewRequest(r)
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(req.Timeout + limits.AbortGrace))
-	a, err := s.client.Get(r.Context(), socket, req)
+func (s *Server) scrape(ctx context.Context, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request) (begun bool, bytes int64, err error) {
+	a, err := s.client.Get(ctx, socket, req)
 	if err != nil {
 		return false, 0, err
 	}
 	defer a.Close()
-	if r.Method == http.MethodHead {
+	switch {
+	case r.Method == http.MethodHead:
 		// The answer to HEAD, too, says that the whole body is there.
 		length, err := a.WriteTo(io.Discard)
 		if err == nil {
 			writeHead(w, a, length)
 		}
 		return false, 0, err
+	case a.Length() < 0 && !r.ProtoAtLeast(1, 1):
+		return false, 0, errOldHTTP
 	}
 	writeHead(w, a, a.Length())
 	bytes, err = a.WriteTo(w)
@@ -84,23 +107,4 @@ func writeHead(w http.ResponseWriter, a *scrape.Answer, length int64) {
 		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	}
 	w.WriteHeader(http.StatusOK)
-}
-
-// abort ends the connection so that the scraper sees its answer fail, never a
-// short one that looks whole.
-func abort(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoAtLeast(1, 1) {
-		// The announced length or the last chunk is missing.
-		panic(http.ErrAbortHandler)
-	}
-	// To HTTP/1.0 the end of the connection may be the end of the body; a
-	// reset is not.
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	conn.Close()
 }

@@ -26,18 +26,24 @@ const reservedName = "metrics"
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.requests.Add(1)
+	defer s.requests.Add(-1)
 	if s.draining.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	if r.ContentLength != 0 {
-		// A scrape has no body (RFC 9110 section 9.3.1). net/http would wait
-		// for it before answering; without a read deadline, forever.
+		// net/http would wait for the body before answering, without a read
+		// deadline forever, and sees no hang-up before its end.
 		w.Header().Set("Connection", "close")
 		http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		text(w, http.StatusMethodNotAllowed, "method not allowed: a scrape is a GET")
+		return
+	}
+	if r.ContentLength != 0 {
+		text(w, http.StatusBadRequest, "a scrape has no body (RFC 9110 section 9.3.1)")
 		return
 	}
 	if own, ok := s.own[r.URL.Path]; ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,8 @@ type Server struct {
 	metrics *metrics
 	own     map[string]http.HandlerFunc
 
+	conns    atomic.Int64 // of scrapers, open
+	requests atomic.Int64 // under way
 	draining atomic.Bool
 }
 
@@ -49,11 +52,28 @@ func (s *Server) HTTPServer() *http.Server {
 		ReadHeaderTimeout:            limits.ReadHeaderTimeout,
 		IdleTimeout:                  limits.IdleTimeout,
 		WriteTimeout:                 limits.WriteTimeout,
-		MaxHeaderBytes:               limits.Head,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is one more method that is not allowed.
+		MaxHeaderBytes:               limits.Head - 4<<10, // net/http adds as much.
+		DisableGeneralOptionsHandler: true,                // OPTIONS * is one more method that is not allowed.
+		ConnState:                    s.connState,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }
+
+// connState counts the connections of scrapers, and closes those beyond
+// limits.Clients.
+func (s *Server) connState(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.conns.Add(1) > limits.Clients {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Add(-1)
+	}
+}
+
+// Connections returns how many connections of scrapers are open.
+func (s *Server) Connections() int { return int(s.conns.Load()) }
 
 // Watch looks at the folder now and then, until ctx ends, to notice targets
 // that are new or gone and forget those gone long ago. It gives a line that says
@@ -62,7 +82,7 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 	tick := time.NewTicker(limits.SweepInterval)
 	defer tick.Stop()
 	for {
-		report(s.status())
+		report(s.status(ctx))
 		select {
 		case <-ctx.Done():
 			return
@@ -78,17 +98,21 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 }
 
 // Reload drops the connections to services that no socket in the folder leads
-// to any more. If the folder cannot be read, everything stays as it was.
-func (s *Server) Reload() error {
-	entries, err := s.targets.sweep()
+// to any more. If the folder cannot be read before ctx ends, everything stays as
+// it was.
+func (s *Server) Reload(ctx context.Context) error {
+	entries, err := s.targets.sweep(ctx)
 	if err != nil {
 		return err
 	}
 	there := make(map[sockdir.ID]bool, len(entries))
 	for _, e := range entries {
-		if socket, err := s.folder.Lookup(e.Name); err == nil {
+		if socket, err := s.folder.Lookup(ctx, e.Name); err == nil {
 			there[socket.ID] = true
 		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %s", sockdir.ErrHangs, s.folder)
 	}
 	s.client.Retain(there)
 	s.targets.announce()
@@ -123,8 +147,8 @@ func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 // Drain makes every answer from now on the last of its connection.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// InFlight returns how many scrapes are under way.
-func (s *Server) InFlight() int { return s.client.InFlight() }
+// Requests returns how many requests are under way.
+func (s *Server) Requests() int { return int(s.requests.Load()) }
 
 // Close closes the idle connections to services.
 func (s *Server) Close() { s.client.Retain(nil) }

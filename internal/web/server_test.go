@@ -33,7 +33,7 @@ func start(t *testing.T) *aegis {
 	dir := t.TempDir()
 	log := new(syncBuffer)
 	s := New(Config{
-		Folder: sockdir.Folder(dir), Version: "1.2.3", Revision: "abc",
+		Folder: sockdir.New(dir), Version: "1.2.3", Revision: "abc",
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

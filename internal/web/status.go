@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -9,8 +10,8 @@ import (
 
 // status is how all targets are, in one line: how many sockets there are, how
 // many are fine, and which fail and why.
-func (s *Server) status() string {
-	entries, err := s.targets.sweep()
+func (s *Server) status(ctx context.Context) string {
+	entries, err := s.targets.sweep(ctx)
 	if err != nil {
 		return err.Error()
 	}

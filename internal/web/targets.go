@@ -1,6 +1,8 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -49,7 +52,8 @@ type targets struct {
 
 	mu             sync.Mutex
 	byName         map[string]*target
-	folderErr      error // as last logged
+	listed         map[string]bool // sockets seen by the last sweep
+	folderErr      error           // as last logged
 	reservedLogged bool
 }
 
@@ -67,6 +71,9 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	t := ts.byName[name]
+	// A folder that can be read but not searched shows its sockets and denies
+	// looking at them.
+	found = found || ts.listed[name] && o.result != resultNotFound
 	switch {
 	case t == nil && !found:
 		return false
@@ -82,10 +89,10 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	if found {
 		t.goneSince = time.Time{}
 	}
-	switch o.result {
-	case resultCanceled, resultBusy:
-		// These tell of the scrapers as much as of the service.
-	case resultNotFound:
+	switch {
+	case o.result == resultCanceled, errors.Is(o.err, scrape.ErrTooMany):
+		// These tell of the scrapers, not of the service.
+	case o.result == resultNotFound:
 		ts.gone(name, t, o)
 	default:
 		ts.change(name, t, o)
@@ -133,31 +140,51 @@ func (ts *targets) announce() {
 
 // sweep compares what is remembered with the folder. It returns the folder's
 // entries.
-func (ts *targets) sweep() ([]sockdir.Entry, error) {
-	entries, err := ts.folder.List()
+func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
+	defer cancel()
+	entries, err := ts.folder.List(ctx)
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.logFolder(entries, err)
 	if err != nil {
 		return nil, err
 	}
-	there := make(map[string]bool, len(entries))
+	ts.listed = make(map[string]bool, len(entries))
+	unserved := make(map[string]error)
 	for _, e := range entries {
-		there[e.Name] = served(e)
+		if served(e) {
+			ts.listed[e.Name] = true
+		} else if e.Err != nil {
+			unserved[e.Name] = e.Err
+		}
 	}
 	now := time.Now()
 	for name, t := range ts.byName {
 		switch {
-		case there[name]:
-			t.goneSince = time.Time{}
-		case !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetAfter:
-			delete(ts.byName, name)
-			ts.scrapes.DeletePartialMatch(prometheus.Labels{"target": name})
+		case ts.listed[name]:
+			ts.back(t, now)
+		case unserved[name] != nil:
+			_, result := failure(unserved[name])
+			ts.gone(name, t, outcome{at: now, result: result, err: unserved[name]})
 		default:
 			ts.gone(name, t, outcome{at: now, result: resultNotFound, err: sockdir.ErrNotFound})
 		}
+		if !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetAfter {
+			delete(ts.byName, name)
+			ts.scrapes.DeletePartialMatch(prometheus.Labels{"target": name})
+		}
 	}
 	return entries, nil
+}
+
+// back notes that the socket of t is there; if it was gone, nothing is known of
+// how it is now.
+func (ts *targets) back(t *target, now time.Time) {
+	if !t.goneSince.IsZero() {
+		t.goneSince, t.state, t.since = time.Time{}, state{}, now
+		ts.announce()
+	}
 }
 
 // logFolder logs a change in whether the folder can be read.
@@ -167,7 +194,7 @@ func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
 			ts.log.Warn("the folder of sockets cannot be read; scrapes fail until it can", "error", err)
 		}
 	} else if ts.folderErr != nil {
-		ts.log.Info("the folder of sockets can be read again", "sockdir", string(ts.folder))
+		ts.log.Info("the folder of sockets can be read again", "sockdir", ts.folder.String())
 	}
 	ts.folderErr = err
 	for _, e := range entries {
