@@ -5,8 +5,12 @@
   exe, # path of the aegis program, statically linked
   hostport ? "[::1]:31337",
   sockdir ? "/srv/within/run",
-  extraArgs ? [ ],
+  allow ? [ ], # addresses and prefixes that may connect; none: all
 }:
+let
+  inVar = builtins.match "/var(/.*)?" sockdir != null;
+  optionalAttrs = condition: attrs: if condition then attrs else { };
+in
 {
   socket = {
     description = "Where Prometheus asks Aegis for metrics";
@@ -21,6 +25,12 @@
       # By default a service that fails at each start takes its socket down with
       # it. PollLimitIntervalSec= still spaces the attempts.
       TriggerLimitIntervalSec = 0;
+    }
+    # A second wall before -allow. It stands on the socket unit: the service's own
+    # does not apply to a listener it inherits.
+    // optionalAttrs (allow != [ ]) {
+      IPAddressDeny = "any";
+      IPAddressAllow = allow;
     };
   };
 
@@ -41,7 +51,7 @@
           "-sockdir"
           sockdir
         ]
-        ++ extraArgs
+        ++ (if allow == [ ] then [ ] else [ "-allow ${builtins.concatStringsSep "," allow}" ])
       );
       User = "aegis";
       Group = "within";
@@ -86,7 +96,6 @@
       ProtectHome = true;
       PrivateTmp = "disconnected";
       PrivateMounts = true;
-      TemporaryFileSystem = "/var:ro";
       InaccessiblePaths = "-/run/dbus -/run/user";
       UMask = "0777";
       # One program can be run: this one, and it needs no loader.
@@ -119,6 +128,9 @@
         "clone clone3 madvise prctl tgkill uname"
         "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
       ];
-    };
+    }
+    # Nothing of /var is needed, unless the sockets are there. Binding their
+    # folder into an empty /var would not do: made anew, it would be lost.
+    // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; };
   };
 }

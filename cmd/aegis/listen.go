@@ -73,7 +73,7 @@ func listenError(err error) error {
 	case errors.Is(err, syscall.EACCES):
 		return errors.New("permission denied; ports under 1024 are for root, take a higher one")
 	case errors.Is(err, syscall.EAFNOSUPPORT):
-		return errors.New("this machine has no IPv6; give an IPv4 address such as -hostport 0.0.0.0:31337")
+		return errors.New("no such kind of address here: without IPv6, give an IPv4 address such as -hostport 0.0.0.0:31337; in a service without a network, the socket unit is to hand over a listener (systemctl restart aegis.socket)")
 	case errors.As(err, &dns):
 		return fmt.Errorf("%q is no address of this machine, nor a name of one", dns.Name)
 	}

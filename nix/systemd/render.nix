@@ -1,11 +1,20 @@
 # Renders nix/units.nix as unit files: the text NixOS makes of the same
-# attributes, for systems without Nix and for the end-to-end test.
+# attributes, for systems without Nix and for the end-to-end test. After a change
+# of nix/units.nix:
 #
-#   nix-instantiate --eval --strict --json nix/systemd/render.nix
+#   .ci/nix render
+{
+  units ? import ../units.nix { exe = "/usr/local/bin/aegis"; },
+}:
 let
-  units = import ../units.nix { exe = "/usr/local/bin/aegis"; };
-
-  value = v: if v == true then "true" else if v == false then "false" else toString v;
+  value =
+    v:
+    if v == true then
+      "true"
+    else if v == false then
+      "false"
+    else
+      toString v;
   # A list is an option given several times.
   option = name: v: map (v: "${name}=${value v}\n") (if builtins.isList v then v else [ v ]);
   options = attrs: builtins.concatLists (builtins.attrValues (builtins.mapAttrs option attrs));

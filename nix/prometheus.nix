@@ -1,0 +1,145 @@
+# What the host of a Prometheus needs of Aegis: functions on plain attributes,
+# which services.prometheus takes. The names of a flake's lib.
+{ lib }:
+let
+  inherit (import ./address.nix { inherit lib; }) parseHostport;
+
+  # The job of Aegis' own metrics, by which the alerts find them.
+  job = "aegis";
+
+  checked =
+    host:
+    lib.throwIf (builtins.match "(.+):[0-9]{1,5}" host == null)
+      "aegis.lib.scrapeConfig: \"${host}\" in hosts has no port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
+      host;
+in
+{
+  # One scrape configuration for every service on every host: it asks each host
+  # what there is to scrape, and scrapes Aegis' own metrics as job "aegis".
+  #
+  #   services.prometheus.scrapeConfigs = [
+  #     (aegis.lib.scrapeConfig { hosts = [ "[fda2::1]:31337" "[fda2::2]:31337" ]; })
+  #   ];
+  #
+  # Beside hosts it takes refreshInterval, how often a host is asked what there
+  # is, and whatever else a scrape configuration has, such as scrape_interval.
+  scrapeConfig =
+    {
+      hosts,
+      refreshInterval ? "1m",
+      ...
+    }@args:
+    {
+      job_name = job;
+      static_configs = [ { targets = map checked hosts; } ];
+      http_sd_configs = map (host: {
+        url = "http://${checked host}/-/sd";
+        refresh_interval = refreshInterval;
+      }) hosts;
+    }
+    // removeAttrs args [
+      "hosts"
+      "refreshInterval"
+    ];
+
+  # The hosts among a flake's nixosConfigurations that enable Aegis, for
+  # scrapeConfig: each by its hostport, or, where that is every address, by the
+  # name of the host. One that listens on loopback is left out, with a warning.
+  #
+  #   hosts = aegis.lib.hosts self.nixosConfigurations;
+  hosts =
+    nixosConfigurations:
+    lib.concatLists (
+      lib.mapAttrsToList (
+        name:
+        { config, ... }:
+        let
+          cfg = config.within.services.aegis or { enable = false; };
+          address = parseHostport cfg.hostport;
+        in
+        if !cfg.enable then
+          [ ]
+        else if address == null then
+          throw "aegis.lib.hosts: within.services.aegis.hostport of ${name} is \"${cfg.hostport}\", which is no address and port"
+        else if address.wildcard then
+          [ "${config.networking.fqdnOrHostName}:${toString address.port}" ]
+        else if address.loopback then
+          lib.warn
+            "aegis.lib.hosts: ${name} is left out, its within.services.aegis.hostport ${cfg.hostport} is for itself only"
+            [ ]
+        else
+          [ cfg.hostport ]
+      ) nixosConfigurations
+    );
+
+  # Alerts, in the form of a rule file:
+  #
+  #   services.prometheus.rules = [ (builtins.toJSON aegis.lib.alertRules) ];
+  alertRules.groups = [
+    {
+      name = "aegis";
+      rules = [
+        {
+          alert = "AegisDown";
+          expr = ''up{job="${job}"} == 0'';
+          for = "5m";
+          labels.severity = "critical";
+          annotations = {
+            summary = "Aegis on {{ $labels.instance }} does not answer, so nothing on that host is scraped.";
+            description = "Is the host up, and the tunnel to it? On the host, systemctl status aegis.socket aegis.service says more; a firewall or allowedScrapers may keep Prometheus out.";
+          };
+        }
+        {
+          alert = "AegisTargetFailing";
+          expr = ''sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled"}[5m])) > 0'';
+          for = "10m";
+          labels.severity = "warning";
+          annotations = {
+            summary = "{{ $labels.target }} on {{ $labels.instance }} is not scraped: {{ $labels.result }}.";
+            description = "curl http://{{ $labels.instance }}/{{ $labels.target }} says what is wrong and what to do.";
+          };
+        }
+        {
+          # From the series of `up` and not from Aegis' own, so that it also sees a
+          # target that went while Aegis was restarted.
+          alert = "AegisTargetGone";
+          expr = ''
+            (
+              max by (instance, job) (max_over_time(up{job!="${job}"}[1h]))
+                unless
+              max by (instance, job) (up)
+            )
+              and on (instance)
+            up{job="${job}"} == 1
+          '';
+          for = "5m";
+          labels.severity = "warning";
+          annotations = {
+            summary = "{{ $labels.job }} on {{ $labels.instance }} is no longer there to be scraped.";
+            description = "It had a socket within the last hour and has none now. If that is meant, this ends by itself within the hour.";
+          };
+        }
+        {
+          alert = "AegisFolderUnreadable";
+          expr = ''aegis_sockdir_up{job="${job}"} == 0'';
+          for = "5m";
+          labels.severity = "critical";
+          annotations = {
+            summary = "Aegis on {{ $labels.instance }} cannot read its folder of sockets, so nothing on that host is scraped.";
+            description = "curl http://{{ $labels.instance }}/-/sd says whether it is missing or may not be read.";
+          };
+        }
+        {
+          alert = "AegisScrapersRefused";
+          expr = ''increase(aegis_refused_connections_total{job="${job}"}[15m]) > 0'';
+          for = "5m";
+          labels.severity = "info";
+          annotations = {
+            summary = "Somebody who is not in allowedScrapers tries to scrape {{ $labels.instance }}.";
+            description = "journalctl -u aegis on that host names an address. A Prometheus that has moved? Then allow its new address.";
+          };
+        }
+      ];
+    }
+  ];
+}

@@ -1,0 +1,93 @@
+# The options of NixOS that the module sets or reads, as little of each as it
+# takes: the evaluation tests need nixpkgs' lib and nothing else.
+{ lib, ... }:
+let
+  inherit (lib) mkOption types;
+
+  # What a unit is given, merged attribute by attribute as NixOS does it.
+  units = mkOption {
+    type = types.attrsOf (
+      types.submodule {
+        freeformType = types.anything;
+        options = lib.genAttrs [ "serviceConfig" "socketConfig" ] (
+          _:
+          mkOption {
+            type = types.attrsOf types.anything;
+            default = { };
+          }
+        );
+      }
+    );
+    default = { };
+  };
+
+  anything = mkOption {
+    type = types.attrsOf types.anything;
+    default = { };
+  };
+
+  ports = mkOption {
+    type = types.listOf types.port;
+    default = [ ];
+  };
+
+  exporter = port: {
+    options = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+      };
+      port = mkOption {
+        type = types.port;
+        default = port;
+      };
+      openFirewall = mkOption {
+        type = types.bool;
+        default = false;
+      };
+      extraFlags = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+      };
+    };
+  };
+in
+{
+  options = {
+    assertions = mkOption {
+      type = types.listOf types.unspecified;
+      default = [ ];
+    };
+    warnings = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+    };
+    networking = {
+      hostName = mkOption {
+        type = types.str;
+        default = "nixos";
+      };
+      fqdnOrHostName = mkOption {
+        type = types.str;
+        default = "nixos.example.org";
+      };
+      firewall.allowedTCPPorts = ports;
+      firewall.interfaces = mkOption {
+        type = types.attrsOf (types.submodule { options.allowedTCPPorts = ports; });
+        default = { };
+      };
+    };
+    services.prometheus.exporters = lib.genAttrs (import ../../exporters.nix) (
+      _:
+      mkOption {
+        type = types.submodule (exporter 9100);
+        default = { };
+      }
+    );
+    systemd.services = units;
+    systemd.sockets = units;
+    systemd.tmpfiles.settings = anything;
+    users.users = anything;
+    users.groups = anything;
+  };
+}

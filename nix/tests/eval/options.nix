@@ -1,0 +1,238 @@
+# What each option comes to.
+{
+  enabled,
+  evaluate,
+  with',
+  lib,
+  ...
+}:
+let
+  default = enabled { };
+  unit = config: config.systemd.services.aegis.serviceConfig;
+in
+{
+  testDisabledIsNothing = {
+    expr =
+      let
+        config = with' { } { };
+      in
+      {
+        inherit (config)
+          systemd
+          users
+          assertions
+          warnings
+          ;
+        inherit (config.networking.firewall) allowedTCPPorts interfaces;
+      };
+    expected = {
+      systemd = {
+        services = { };
+        sockets = { };
+        tmpfiles.settings = { };
+      };
+      users = {
+        groups = { };
+        users = { };
+      };
+      assertions = [ ];
+      warnings = [ ];
+      allowedTCPPorts = [ ];
+      interfaces = { };
+    };
+  };
+
+  testEnableIsEnough = {
+    expr = {
+      inherit (default) users warnings;
+      inherit (default.systemd) tmpfiles;
+      inherit (default.networking.firewall) allowedTCPPorts interfaces;
+      failing = lib.filter (a: !a.assertion) default.assertions;
+    };
+    expected = {
+      users = {
+        users.aegis = {
+          isSystemUser = true;
+          group = "within";
+        };
+        groups.within = { };
+      };
+      warnings = [ ];
+      tmpfiles.settings.zz-aegis."/srv/within/run".d = {
+        mode = ":0770";
+        user = ":root";
+        group = ":within";
+      };
+      allowedTCPPorts = [ ];
+      interfaces = { };
+      failing = [ ];
+    };
+  };
+
+  # The group is also somebody else's.
+  testGroupIsShared = {
+    expr =
+      (with' { enable = true; } {
+        users.groups.within = {
+          gid = 900;
+          members = [ "nginx" ];
+        };
+      }).users.groups.within;
+    expected = {
+      gid = 900;
+      members = [ "nginx" ];
+    };
+  };
+
+  testPackage = {
+    expr =
+      (unit (enabled {
+        package = {
+          type = "derivation";
+          name = "other";
+          outPath = "/other";
+          meta.mainProgram = "aegis";
+        };
+      })).ExecStart;
+    expected = "/other/bin/aegis -sockdir /srv/within/run";
+  };
+
+  # The flake's module brings the flake's package, and may be imported twice.
+  testFlakeModule = {
+    expr =
+      let
+        module = import ../../flake-module.nix {
+          packages.x86_64-linux.default = {
+            type = "derivation";
+            name = "aegis-of-the-flake";
+            outPath = "/flake";
+            meta.mainProgram = "aegis";
+          };
+        };
+        evaluated = evaluate [
+          module
+          module
+          { within.services.aegis.enable = true; }
+        ];
+      in
+      (unit evaluated.config).ExecStart;
+    expected = "/flake/bin/aegis -sockdir /srv/within/run";
+  };
+
+  testHostport = {
+    expr = (enabled { hostport = "10.100.0.2:9000"; }).systemd.sockets.aegis.listenStreams;
+    expected = [ "10.100.0.2:9000" ];
+  };
+
+  testSockdir = {
+    expr =
+      let
+        config = enabled { sockdir = "/run/metrics"; };
+      in
+      {
+        inherit (unit config) ExecStart TemporaryFileSystem;
+        folders = lib.attrNames config.systemd.tmpfiles.settings.zz-aegis;
+      };
+    expected = {
+      ExecStart = "/usr/local/bin/aegis -sockdir /run/metrics";
+      TemporaryFileSystem = "/var:ro";
+      folders = [ "/run/metrics" ];
+    };
+  };
+
+  # /var is there for the service that needs it, and the rest stays as closed.
+  testSockdirInVar =
+    let
+      config = enabled { sockdir = "/var/lib/metrics"; };
+      differs = lib.filterAttrs (name: value: (unit config).${name} or null != value) (unit default);
+    in
+    {
+      expr = {
+        differs = lib.attrNames differs;
+        failing = lib.filter (a: !a.assertion) config.assertions;
+      };
+      expected = {
+        differs = [
+          "ExecStart"
+          "TemporaryFileSystem"
+        ];
+        failing = [ ];
+      };
+    };
+
+  testOpenFirewall = {
+    expr =
+      (enabled {
+        hostport = "[::]:9000";
+        openFirewall = true;
+      }).networking.firewall;
+    expected = {
+      allowedTCPPorts = [ 9000 ];
+      interfaces = { };
+    };
+  };
+
+  testFirewallInterfaces = {
+    expr =
+      (enabled {
+        hostport = "10.100.0.2:31337";
+        firewallInterfaces = [
+          "wg0"
+          "wg1"
+        ];
+      }).networking.firewall;
+    expected = {
+      allowedTCPPorts = [ ];
+      interfaces = {
+        wg0.allowedTCPPorts = [ 31337 ];
+        wg1.allowedTCPPorts = [ 31337 ];
+      };
+    };
+  };
+
+  testAllowedScrapers =
+    let
+      config = enabled {
+        hostport = "[::]:31337";
+        allowedScrapers = [
+          "10.100.0.1"
+          "fda2::/16"
+        ];
+      };
+    in
+    {
+      expr = {
+        inherit (unit config) ExecStart;
+        inherit (config.systemd.sockets.aegis.socketConfig) IPAddressAllow IPAddressDeny;
+      };
+      expected = {
+        ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -allow 10.100.0.1,fda2::/16";
+        IPAddressAllow = [
+          "10.100.0.1"
+          "fda2::/16"
+        ];
+        IPAddressDeny = "any";
+      };
+    };
+
+  # Without mkForce.
+  testOverride = {
+    expr =
+      let
+        config = with' { enable = true; } {
+          systemd.services.aegis.serviceConfig.MemoryMax = "1G";
+          systemd.sockets.aegis.socketConfig.FreeBind = false;
+        };
+      in
+      {
+        inherit (unit config) MemoryMax TasksMax;
+        inherit (config.systemd.sockets.aegis.socketConfig) Backlog FreeBind;
+      };
+    expected = {
+      MemoryMax = "1G";
+      TasksMax = 256;
+      Backlog = 4096;
+      FreeBind = false;
+    };
+  };
+}

@@ -1,0 +1,89 @@
+# The Prometheus side. The alerts are tested in nix/tests/alerts.yml.
+{
+  enabled,
+  with',
+  lib,
+  ...
+}:
+let
+  aegis = import ../../prometheus.nix { inherit lib; };
+  throws = value: !(builtins.tryEval (builtins.deepSeq value value)).success;
+in
+{
+  testScrapeConfig = {
+    expr = aegis.scrapeConfig {
+      hosts = [
+        "[fda2::1]:31337"
+        "host.example.org:31337"
+      ];
+      scrape_interval = "15s";
+    };
+    expected = {
+      job_name = "aegis";
+      scrape_interval = "15s";
+      static_configs = [
+        {
+          targets = [
+            "[fda2::1]:31337"
+            "host.example.org:31337"
+          ];
+        }
+      ];
+      http_sd_configs = [
+        {
+          url = "http://[fda2::1]:31337/-/sd";
+          refresh_interval = "1m";
+        }
+        {
+          url = "http://host.example.org:31337/-/sd";
+          refresh_interval = "1m";
+        }
+      ];
+    };
+  };
+
+  testScrapeConfigWithoutAPort = {
+    expr = throws (aegis.scrapeConfig { hosts = [ "host.example.org" ]; });
+    expected = true;
+  };
+
+  testHosts = {
+    expr = aegis.hosts {
+      everywhere.config = enabled { hostport = "[::]:9000"; };
+      itself.config = enabled { };
+      off.config = with' { } { };
+      other.config = { };
+      tunnel.config = enabled { hostport = "[fda2::1]:31337"; };
+    };
+    expected = [
+      "nixos.example.org:9000"
+      "[fda2::1]:31337"
+    ];
+  };
+
+  testHostsWithAMistake = {
+    expr = throws (aegis.hosts { one.config = enabled { hostport = "one:31337"; }; });
+    expected = true;
+  };
+
+  testAlerts = {
+    expr = lib.concatMap (group: map (rule: rule.alert) group.rules) aegis.alertRules.groups;
+    expected = [
+      "AegisDown"
+      "AegisTargetFailing"
+      "AegisTargetGone"
+      "AegisFolderUnreadable"
+      "AegisScrapersRefused"
+    ];
+  };
+
+  testEveryAlertIsTested = {
+    expr =
+      let
+        tests = builtins.readFile ../alerts.yml;
+        fires = name: lib.hasInfix "alertname: ${name}\n        exp_alerts:" tests;
+      in
+      lib.filter (name: !fires name) (map (rule: rule.alert) (lib.head aegis.alertRules.groups).rules);
+    expected = [ ];
+  };
+}

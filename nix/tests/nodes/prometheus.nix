@@ -1,0 +1,19 @@
+# A Prometheus that scrapes what is behind the Aegis at host:31337.
+{ aegis }:
+{
+  services.prometheus = {
+    enable = true;
+    globalConfig = {
+      scrape_interval = "1s";
+      scrape_timeout = "1s";
+      evaluation_interval = "1s";
+    };
+    scrapeConfigs = [
+      (aegis.lib.scrapeConfig {
+        hosts = [ "host:31337" ];
+        refreshInterval = "1s";
+      })
+    ];
+    rules = [ (builtins.toJSON aegis.lib.alertRules) ];
+  };
+}
