@@ -104,6 +104,7 @@ func (d *daemon) stop(sig os.Signal) error {
 			d.log.Warn("requests were cut off", "requests", cut, "after", limits.Drain)
 		}
 		d.log.Info("stopped")
+		d.manager.Flush(limits.DrainFlush)
 		return nil
 	case sig := <-d.stops:
 		d.http.Close()

@@ -16,7 +16,7 @@ import (
 // manager that does not read holds nothing up.
 type Manager struct {
 	failed func(error)
-	queue  chan string // of messages; nil without a manager
+	queue  chan func() // each delivers a message; nil without a manager
 
 	mu       sync.Mutex
 	status   string // as last sent
@@ -33,18 +33,37 @@ var errNotReading = errors.New("it does not read what it is told")
 func NewManager(failed func(error)) *Manager {
 	m := &Manager{failed: failed}
 	if os.Getenv("NOTIFY_SOCKET") != "" {
-		m.queue = make(chan string, queueLength)
-		go m.deliver()
+		m.queue = make(chan func(), queueLength)
+		go func() {
+			for deliver := range m.queue {
+				deliver()
+			}
+		}()
 	}
 	return m
 }
 
-// deliver sends what is queued, in its order.
-func (m *Manager) deliver() {
-	for message := range m.queue {
-		if _, err := daemon.SdNotify(false, message); err != nil {
-			m.failed(fmt.Errorf("telling the service manager: %w", err))
-		}
+func (m *Manager) deliver(message string) {
+	if _, err := daemon.SdNotify(false, message); err != nil {
+		m.failed(fmt.Errorf("telling the service manager: %w", err))
+	}
+}
+
+// Flush waits until all that was told is delivered, or for most.
+func (m *Manager) Flush(most time.Duration) {
+	if m.queue == nil {
+		return
+	}
+	delivered := make(chan struct{})
+	late := time.After(most)
+	select {
+	case m.queue <- func() { close(delivered) }:
+	case <-late:
+		return
+	}
+	select {
+	case <-delivered:
+	case <-late:
 	}
 }
 
@@ -106,7 +125,7 @@ func (m *Manager) send(status string, fields ...string) {
 		message.WriteString(strings.TrimSuffix(f, "\n") + "\n")
 	}
 	select {
-	case m.queue <- message.String():
+	case m.queue <- func() { m.deliver(message.String()) }:
 	default:
 		m.failed(fmt.Errorf("telling the service manager: %w", errNotReading))
 	}
