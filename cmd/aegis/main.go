@@ -90,12 +90,14 @@ func command(args []string, p process) error {
 	switch args[0] {
 	case "serve":
 		return serve(args[1:], p)
+	case "check":
+		return check(args[1:], p)
 	case "demo":
 		return demo(args[1:], p)
 	case "help":
 		return flag.ErrHelp
 	default:
-		return fmt.Errorf("unknown command %q, known are serve and demo: %w", args[0], errUsage)
+		return fmt.Errorf("unknown command %q, known are serve, check and demo: %w", args[0], errUsage)
 	}
 }
 
@@ -103,13 +105,18 @@ func command(args []string, p process) error {
 func parse(fs *flag.FlagSet, args []string) error {
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%v: %w", err, errUsage)
+		return usageError(err)
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: %w", fs.Arg(0), errUsage)
 	}
 	return nil
+}
+
+// usageError is err, of flags, as the caller's way of calling.
+func usageError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return fmt.Errorf("%v: %w", err, errUsage)
 }

@@ -6,6 +6,9 @@ GET /NAME on one TCP address is GET /metrics on NAME.sock in a folder.
 
 Usage:
   aegis [serve] [flags]   serve a folder of sockets (the default)
+  aegis check [flags] [NAME ...]
+                          scrape once, the named targets or all, and say what is
+                          wrong
   aegis demo [flags]      sample services and a proxy before them, to try it
   aegis -version          version, revision and Go release
   aegis -help             this text
@@ -19,6 +22,10 @@ Flags of serve:
                           10.100.0.0/24,fda2::/16 (default: all)
   -log.level LEVEL        debug, info, warn or error (default info); debug logs
                           each scrape
+
+Flags of check:
+  -sockdir FOLDER         where the sockets are (default ./run)
+  -output FORMAT          table or json (default table)
 
 Flags of demo:
   -hostport ADDRESS:PORT  where to listen (default 127.0.0.1:31337)
@@ -40,5 +47,6 @@ Signals:
 
 Under systemd, listeners of a socket unit go before -hostport.
 
-Exit codes: 0 after a clean stop, 1 on failure, 2 on wrong usage.
+Exit codes: 0 after a clean stop or if all targets are fine, 1 on failure, 2 on
+wrong usage.
 `

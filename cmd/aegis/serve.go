@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 
 	"tulpa.dev/cadey/aegis/internal/systemd"
 	"tulpa.dev/cadey/aegis/internal/web"
@@ -43,12 +42,9 @@ func serve(args []string, p process) error {
 		_, err := fmt.Fprintln(p.stdout, versionLine())
 		return err
 	}
-	if s.sockdir == "" {
-		return fmt.Errorf("-sockdir is empty, it names a folder: %w", errUsage)
-	}
-	dir, err := filepath.Abs(s.sockdir)
+	dir, err := sockdirPath(s.sockdir)
 	if err != nil {
-		return fmt.Errorf("finding -sockdir %s: %w", s.sockdir, err)
+		return err
 	}
 	s.sockdir = dir
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())

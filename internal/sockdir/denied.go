@@ -17,8 +17,8 @@ const overflowID = 65534
 
 // deniedSocket says who may connect to a socket and who Aegis is.
 func deniedSocket(s Socket, st *unix.Stat_t) error {
-	return fmt.Errorf("%w: %s is %s and %s; connecting needs write permission on the socket (chmod g+w, and chgrp to one of these groups) and search permission on its folder",
-		ErrDenied, s.path, ownership(st), whoami())
+	return fmt.Errorf("%w: %s is %s and Aegis runs as %s; connecting needs write permission on the socket (chmod g+w, and chgrp to one of these groups) and search permission on its folder",
+		ErrDenied, s.path, ownership(st), Whoami())
 }
 
 // denied says that path, in or of the folder, cannot be reached, and which
@@ -29,7 +29,7 @@ func (f Folder) denied(path string) error {
 	for unix.Stat(way, &st) != nil && way != filepath.Dir(way) {
 		way = filepath.Dir(way)
 	}
-	return fmt.Errorf("%w: looking at %s: the folder %s is %s and %s; that needs search and read permission on the folder of sockets and search permission on those above", ErrDenied, path, way, ownership(&st), whoami())
+	return fmt.Errorf("%w: looking at %s: the folder %s is %s and Aegis runs as %s; that needs search and read permission on the folder of sockets and search permission on those above", ErrDenied, path, way, ownership(&st), Whoami())
 }
 
 func ownership(st *unix.Stat_t) string {
@@ -46,7 +46,8 @@ func ownership(st *unix.Stat_t) string {
 	return fmt.Sprintf("owner %s, group %s, mode %04o", owner, group, st.Mode&0o7777)
 }
 
-func whoami() string {
+// Whoami says as which user and groups this process connects.
+func Whoami() string {
 	seen := map[uint32]bool{}
 	var groups []string
 	add := func(gid uint32) {
@@ -60,7 +61,7 @@ func whoami() string {
 	for _, gid := range supplementary {
 		add(uint32(gid))
 	}
-	return fmt.Sprintf("Aegis runs as user %s, groups %s", userName(uint32(os.Geteuid())), strings.Join(groups, " "))
+	return fmt.Sprintf("user %s, groups %s", userName(uint32(os.Geteuid())), strings.Join(groups, " "))
 }
 
 func userName(uid uint32) string {

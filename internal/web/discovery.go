@@ -30,7 +30,7 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	}
 	groups := []targetGroup{}
 	for _, e := range entries {
-		if !served(e) {
+		if !Served(e) {
 			continue
 		}
 		labels := map[string]string{"__metrics_path__": "/" + e.Name, "job": e.Name}

@@ -42,6 +42,12 @@ var failures = []struct {
 	{scrape.ErrCanceled, http.StatusGatewayTimeout, resultCanceled},
 }
 
+// Result returns the result that err, of a failed scrape, is counted as.
+func Result(err error) string {
+	_, result := failure(err)
+	return result
+}
+
 // failure returns the status and result that err stands for.
 func failure(err error) (status int, result string) {
 	for _, f := range failures {

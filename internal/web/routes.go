@@ -71,5 +71,5 @@ func text(w http.ResponseWriter, status int, line string) {
 // errReserved says why a socket with a reserved name is not served.
 var errReserved = errors.New("its name is that of a page of Aegis' own; rename the socket")
 
-// served reports whether a scrape could reach e.
-func served(e sockdir.Entry) bool { return e.Err == nil && e.Name != reservedName }
+// Served reports whether a scrape could reach e.
+func Served(e sockdir.Entry) bool { return e.Err == nil && e.Name != reservedName }

@@ -153,7 +153,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ts.listed = make(map[string]bool, len(entries))
 	unserved := make(map[string]error)
 	for _, e := range entries {
-		if served(e) {
+		if Served(e) {
 			ts.listed[e.Name] = true
 		} else if e.Err != nil {
 			unserved[e.Name] = e.Err
@@ -165,8 +165,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		case ts.listed[name]:
 			ts.back(t, now)
 		case unserved[name] != nil:
-			_, result := failure(unserved[name])
-			ts.gone(name, t, outcome{at: now, result: result, err: unserved[name]})
+			ts.gone(name, t, outcome{at: now, result: Result(unserved[name]), err: unserved[name]})
 		default:
 			ts.gone(name, t, outcome{at: now, result: resultNotFound, err: sockdir.ErrNotFound})
 		}
