@@ -60,13 +60,14 @@ func check(args []string, p process) error {
 	}
 	folder := sockdir.New(path)
 	names := fs.Args()
+	var unserved []sockdir.Entry
 	if len(names) == 0 {
-		if names, err = served(folder); err != nil {
+		if names, unserved, err = entries(folder); err != nil {
 			return fmt.Errorf("finding the sockets: %w", err)
 		}
 	}
 	results := checkAll(folder, names)
-	if err := report(p, *output, path, results); err != nil {
+	if err := report(p, *output, path, results, unserved); err != nil {
 		return err
 	}
 	noteUser(p.stderr)
@@ -78,21 +79,24 @@ func check(args []string, p process) error {
 	return nil
 }
 
-// served returns the names of the sockets in the folder.
-func served(folder sockdir.Folder) ([]string, error) {
+// entries returns the names of the sockets in the folder, and what else there is
+// that is not served.
+func entries(folder sockdir.Folder) (names []string, unserved []sockdir.Entry, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ListTimeout)
 	defer cancel()
-	entries, err := folder.List(ctx)
+	list, err := folder.List(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var names []string
-	for _, e := range entries {
-		if web.Served(e) {
+	for _, e := range list {
+		if err := web.Unserved(e); err != nil {
+			e.Err = err
+			unserved = append(unserved, e)
+		} else {
 			names = append(names, e.Name)
 		}
 	}
-	return names, nil
+	return names, unserved, nil
 }
 
 // checkAll checks the targets, some at a time, and returns how they are in the
@@ -132,9 +136,12 @@ func checkOne(client *scrape.Client, folder sockdir.Folder, name string) checked
 func scrapeTarget(client *scrape.Client, folder sockdir.Folder, name string) (contentType string, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ScrapeTimeout)
 	defer cancel()
+	if err := web.Unserved(sockdir.Entry{Name: name}); err != nil {
+		return "", nil, err
+	}
 	socket, err := folder.Lookup(ctx, name)
 	if err != nil {
-		return "", nil, err
+		return "", nil, fmt.Errorf("%w%s", err, web.Hint(name))
 	}
 	r, err := http.NewRequest(http.MethodGet, "http://localhost/"+name, nil)
 	if err != nil {
@@ -187,14 +194,17 @@ func samplesOf(m *dto.Metric) int {
 }
 
 // report prints how the targets are.
-func report(p process, output, path string, results []checked) error {
+func report(p process, output, path string, results []checked, unserved []sockdir.Entry) error {
 	if output == "json" {
 		enc := json.NewEncoder(p.stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(results)
 	}
+	for _, e := range unserved {
+		fmt.Fprintf(p.stdout, "%s is not served: %v\n", printableName(e.File), e.Err)
+	}
 	if len(results) == 0 {
-		_, err := fmt.Fprintf(p.stdout, "There is no socket in %s.\n", path)
+		_, err := fmt.Fprintf(p.stdout, "There is no socket to scrape in %s.\n", path)
 		return err
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)

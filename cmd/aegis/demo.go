@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,7 +111,11 @@ func (s sample) start(dir string) (stop func(), err error) {
 func present(w io.Writer, addr, dir string) {
 	fmt.Fprintf(w, "Aegis listens on http://%s for the sample services in %s:\n", addr, dir)
 	for _, s := range samples {
-		fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, scrapeOnce("http://"+addr+"/"+s.name))
+		answer, err := scrapeOnce("http://" + addr + "/" + s.name)
+		if err != nil {
+			return // The demo was stopped meanwhile.
+		}
+		fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, answer)
 	}
 	fmt.Fprintf(w, `
 Also: curl http://%[1]s/-/sd (discovery), /metrics (Aegis' own), and / in a browser.
@@ -127,20 +131,19 @@ Ctrl-C stops it and removes the folder.
 }
 
 // scrapeOnce says in a line what the answer at url is.
-func scrapeOnce(url string) string {
+func scrapeOnce(url string) (string, error) {
 	resp, err := http.Get(url)
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
 	defer resp.Body.Close()
-	body := bufio.NewReader(resp.Body)
-	first, _ := body.ReadString('\n')
-	rest, err := io.Copy(io.Discard, body)
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
+	first, _, _ := strings.Cut(string(body), "\n")
 	if resp.StatusCode == http.StatusOK {
-		return fmt.Sprintf("%s: %d bytes, beginning %s", resp.Status, int64(len(first))+rest, first[:max(len(first)-1, 0)])
+		return fmt.Sprintf("%s: %d bytes, beginning %s", resp.Status, len(body), first), nil
 	}
-	return fmt.Sprintf("%s: %s", resp.Status, first[:max(len(first)-1, 0)])
+	return fmt.Sprintf("%s: %s", resp.Status, first), nil
 }

@@ -2,9 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"strings"
 )
+
+// parseLevel reads the value of -log.level.
+func parseLevel(name string) (slog.Level, error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(name, level.String()) {
+			return level, nil
+		}
+	}
+	return 0, errors.New("it is debug, info, warn or error")
+}
 
 // newLogger returns a logger of slog text on w. For the journal each line has
 // its syslog level as a prefix instead of time and level as text.

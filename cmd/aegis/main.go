@@ -94,6 +94,8 @@ func command(args []string, p process) error {
 		return check(args[1:], p)
 	case "demo":
 		return demo(args[1:], p)
+	case "version":
+		return serve([]string{"-version"}, p)
 	case "help":
 		return flag.ErrHelp
 	default:
@@ -108,7 +110,7 @@ func parse(fs *flag.FlagSet, args []string) error {
 		return usageError(err)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q: %w", fs.Arg(0), errUsage)
+		return fmt.Errorf("unexpected argument %q (a list is written with commas): %w", fs.Arg(0), errUsage)
 	}
 	return nil
 }

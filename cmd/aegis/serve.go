@@ -21,7 +21,7 @@ type settings struct {
 
 func serve(args []string, p process) error {
 	var (
-		s           settings
+		s           = settings{level: slog.LevelInfo}
 		showVersion bool
 	)
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
@@ -32,7 +32,10 @@ func serve(args []string, p process) error {
 		s.allow = append(s.allow, prefixes...)
 		return err
 	})
-	fs.TextVar(&s.level, "log.level", slog.LevelInfo, "")
+	fs.Func("log.level", "", func(name string) (err error) {
+		s.level, err = parseLevel(name)
+		return err
+	})
 	fs.BoolVar(&showVersion, "version", false, "")
 	if err := parse(fs, args); err != nil {
 		return err

@@ -82,7 +82,10 @@ func (f Folder) lookup(name string) (Socket, error) {
 	return Socket{folder: f, path: path, ID: identity(&st)}, nil
 }
 
-var errInvalidName = fmt.Errorf("%w: a name is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
+var (
+	errInvalidName = fmt.Errorf("%w: not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
+	errNoSuffix    = fmt.Errorf("%w: a socket, but its name does not end in %s", ErrNotSocket, Suffix)
+)
 
 // lookupError makes errno, met while looking at path, a failure to act on.
 func (f Folder) lookupError(path string, errno error) error {
@@ -120,16 +123,17 @@ func (f Folder) check() error {
 	return nil
 }
 
-// Entry is something in the folder whose name ends in Suffix.
+// Entry is something in the folder that is a socket or is called like one.
 type Entry struct {
-	// Name is the file name without Suffix: hostile text unless Err is nil.
-	Name string
+	// File is the file name, and Name that without Suffix: hostile text unless
+	// Err is nil.
+	File, Name string
 	// Err says why it is not served; nil if it is a socket with a valid name.
 	Err error
 }
 
-// List reads the folder and returns its entries, sorted by name. Files without
-// Suffix are left out. The error wraps ErrNoFolder, ErrDenied, ErrBusy or
+// List reads the folder and returns its entries, sorted by name. Files that are
+// neither called NAME.sock nor sockets are left out. The error wraps ErrNoFolder, ErrDenied, ErrBusy or
 // ErrHangs.
 func (f Folder) List(ctx context.Context) ([]Entry, error) {
 	return patiently(ctx, f, f.list)
@@ -148,19 +152,22 @@ func (f Folder) list() ([]Entry, error) {
 	var entries []Entry
 	for _, file := range files {
 		name, ok := strings.CutSuffix(file.Name(), Suffix)
-		if !ok || name == "" {
+		isSocket := file.Type() == fs.ModeSocket
+		if (!ok || name == "") && !isSocket {
 			continue
 		}
-		e := Entry{Name: name}
+		e := Entry{File: file.Name(), Name: name}
 		switch {
+		case !ok:
+			e.Err = errNoSuffix
 		case !ValidName(name):
 			e.Err = errInvalidName
-		case file.Type() != fs.ModeSocket:
+		case !isSocket:
 			_, e.Err = f.lookup(name)
 		}
 		entries = append(entries, e)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.File, b.File) })
 	return entries, nil
 }
 

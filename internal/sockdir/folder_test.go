@@ -267,6 +267,8 @@ func TestList(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600)
 	os.WriteFile(filepath.Join(dir, ".sock"), nil, 0o600)
 	os.Symlink("a.sock", filepath.Join(dir, "link.sock"))
+	os.Rename(filepath.Join(dir, "b.sock"), filepath.Join(dir, "b"))
+	listen(t, dir, "b", "")
 
 	entries, err := New(dir).List(t.Context())
 	if err != nil {
@@ -275,14 +277,14 @@ func TestList(t *testing.T) {
 	got := map[string]bool{}
 	var order []string
 	for _, e := range entries {
-		got[e.Name] = e.Err == nil
-		order = append(order, e.Name)
+		got[e.File] = e.Err == nil
+		order = append(order, e.File)
 	}
-	want := map[string]bool{"a": true, "b": true, "worker@1": true, ".hidden": false, "file": false, "link": false}
+	want := map[string]bool{"a.sock": true, "b.sock": true, "worker@1.sock": true, "b": false, ".hidden.sock": false, "file.sock": false, "link.sock": false}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("List: %v, want %v", got, want)
 	}
-	if wantOrder := []string{".hidden", "a", "b", "file", "link", "worker@1"}; !reflect.DeepEqual(order, wantOrder) {
+	if wantOrder := []string{".hidden.sock", "a.sock", "b", "b.sock", "file.sock", "link.sock", "worker@1.sock"}; !reflect.DeepEqual(order, wantOrder) {
 		t.Errorf("List order: %v, want %v", order, wantOrder)
 	}
 }

@@ -27,7 +27,7 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 		}
 		p, err := netip.ParsePrefix(item)
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16", item)
+			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16; several have commas between, and no names or brackets are taken", item)
 		}
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

@@ -30,7 +30,7 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	}
 	groups := []targetGroup{}
 	for _, e := range entries {
-		if !Served(e) {
+		if Unserved(e) != nil {
 			continue
 		}
 		labels := map[string]string{"__metrics_path__": "/" + e.Name, "job": e.Name}

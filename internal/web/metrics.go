@@ -104,7 +104,7 @@ func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(folderUp, prometheus.GaugeValue, 1)
 	n := 0
 	for _, e := range entries {
-		if Served(e) {
+		if Unserved(e) == nil {
 			n++
 		}
 	}

@@ -82,7 +82,7 @@ func TestIndex(t *testing.T) {
 		`<a href="/fine">fine</a><td>fine<td>`,
 		`<a href="/new">new</a><td>not scraped yet`,
 		`<a href="/stale">stale</a><td>connection refused: nobody is listening`,
-		"<code>metrics.sock</code>: its name is that of a page",
+		"<code>metrics.sock</code>: not a socket that can be served: its name is that of a page",
 		"<code>&lt;script&gt;alert(1)&lt;.sock</code>",
 	} {
 		if !strings.Contains(got.body, want) {

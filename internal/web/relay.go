@@ -40,6 +40,9 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 		s.log.Debug("scrape", "target", name, "result", o.result, "bytes", o.bytes, "took", o.took, "scraper", r.RemoteAddr)
 	}
 
+	if o.result == resultNotFound {
+		err = fmt.Errorf("%w%s", err, Hint(name))
+	}
 	switch {
 	case err == nil:
 	case begun || errors.Is(err, scrape.ErrCanceled):

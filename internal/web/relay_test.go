@@ -111,8 +111,11 @@ func TestFailures(t *testing.T) {
 		says   string
 	}{
 		{"absent", 404, "not_found", "absent: no such socket: there is no " + a.dir + "/absent.sock"},
-		{"..", 404, "not_found", `"..": no such socket: a name is`},
-		{"..%2fa", 404, "not_found", `"../a": no such socket: a name is`},
+		{"..", 404, "not_found", `"..": no such socket: not a valid name, which is 1 to 250`},
+		{"..%2fa", 404, "not_found", "; a name has no slash"},
+		{"fine/metrics", 404, "not_found", "; ask for /fine, Aegis adds /metrics itself"},
+		{"fine.sock", 404, "not_found", "; ask for /fine, without .sock"},
+		{"-/targets", 404, "not_found", "; Aegis' own pages are"},
 		{"link", 502, "not_socket", "links are not followed"},
 		{"file", 502, "not_socket", "plain file"},
 		{"stale", 502, "refused", "nobody is listening on"},
@@ -137,8 +140,8 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%s: counted %q times as %s", tt.name, count, tt.reason)
 		}
 	}
-	if got := a.metric("aegis_unknown_requests_total"); got != "5" {
-		t.Errorf("%s requests for what is no socket, want 5", got)
+	if got := a.metric("aegis_unknown_requests_total"); got != "8" {
+		t.Errorf("%s requests for what is no socket, want 8", got)
 	}
 
 	mustRemove(t, a.dir)

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -69,7 +68,12 @@ func text(w http.ResponseWriter, status int, line string) {
 }
 
 // errReserved says why a socket with a reserved name is not served.
-var errReserved = errors.New("its name is that of a page of Aegis' own; rename the socket")
+var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; rename the socket", sockdir.ErrNotSocket)
 
-// Served reports whether a scrape could reach e.
-func Served(e sockdir.Entry) bool { return e.Err == nil && e.Name != reservedName }
+// Unserved returns why e is not served, nil if it is.
+func Unserved(e sockdir.Entry) error {
+	if e.Err == nil && e.Name == reservedName {
+		return errReserved
+	}
+	return e.Err
+}

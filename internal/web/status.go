@@ -18,7 +18,7 @@ func (s *Server) status(ctx context.Context) string {
 	var sockets, fine, unscraped, failing int
 	var reasons []string
 	for _, e := range entries {
-		if !Served(e) {
+		if Unserved(e) != nil {
 			continue
 		}
 		sockets++

@@ -153,7 +153,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ts.listed = make(map[string]bool, len(entries))
 	unserved := make(map[string]error)
 	for _, e := range entries {
-		if Served(e) {
+		if Unserved(e) == nil {
 			ts.listed[e.Name] = true
 		} else if e.Err != nil {
 			unserved[e.Name] = e.Err
