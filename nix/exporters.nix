@@ -14,6 +14,5 @@
   "smartctl"
   "smokeping"
   "systemd"
-  "unbound"
   "zfs"
 ]

@@ -45,8 +45,9 @@ in
 
         Nothing else needs to be set. There is then a socket unit `aegis.socket`, a
         hardened service `aegis.service` that starts with the first scrape, a user
-        `aegis`, a group `within`, and the folder. Whatever the two units say can be
-        set otherwise the usual way, without `mkForce`:
+        `aegis`, a group `within`, and the folder. What stands in their
+        `serviceConfig` and `socketConfig` can be set otherwise the usual way, without
+        `mkForce`:
 
         ```nix
         systemd.services.aegis.serviceConfig.MemoryMax = "1G";

@@ -9,8 +9,8 @@ let
 
   checked =
     host:
-    lib.throwIf (builtins.match "(.+):[0-9]{1,5}" host == null)
-      "aegis.lib.scrapeConfig: \"${host}\" in hosts has no port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
+    lib.throwIf (parseHostport host == null && builtins.match "[A-Za-z0-9][A-Za-z0-9._-]*:[0-9]{1,5}" host == null)
+      "aegis.lib.scrapeConfig: \"${host}\" in hosts is no address and port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
       host;
 in
 {
@@ -22,20 +22,37 @@ in
   #   ];
   #
   # Beside hosts it takes refreshInterval, how often a host is asked what there
-  # is, and whatever else a scrape configuration has, such as scrape_interval.
+  # is, and whatever else a scrape configuration has, such as scrape_interval;
+  # scheme and credentials hold for discovery too.
   scrapeConfig =
     {
       hosts,
       refreshInterval ? "1m",
+      scheme ? "http",
       ...
     }@args:
+    let
+      credentials = lib.filterAttrs (
+        name: _:
+        builtins.elem name [
+          "authorization"
+          "basic_auth"
+          "oauth2"
+          "tls_config"
+        ]
+      ) args;
+    in
     {
       job_name = job;
       static_configs = [ { targets = map checked hosts; } ];
-      http_sd_configs = map (host: {
-        url = "http://${checked host}/-/sd";
-        refresh_interval = refreshInterval;
-      }) hosts;
+      http_sd_configs = map (
+        host:
+        {
+          url = "${scheme}://${checked host}/-/sd";
+          refresh_interval = refreshInterval;
+        }
+        // credentials
+      ) hosts;
     }
     // removeAttrs args [
       "hosts"
@@ -74,7 +91,12 @@ in
 
   # Alerts, in the form of a rule file:
   #
-  #   services.prometheus.rules = [ (builtins.toJSON aegis.lib.alertRules) ];
+  #   services.prometheus.ruleFiles = [
+  #     (builtins.toFile "aegis.rules" (builtins.toJSON aegis.lib.alertRules))
+  #   ];
+  #
+  # Not services.prometheus.rules: NixOS puts those into one file, one after the
+  # other, and of two documents in it Prometheus reads the first.
   alertRules.groups = [
     {
       name = "aegis";
@@ -91,8 +113,15 @@ in
         }
         {
           alert = "AegisTargetFailing";
-          expr = ''sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled"}[5m])) > 0'';
-          for = "10m";
+          # Not while a scrape now and then succeeds: a person's, or one of a
+          # tighter deadline, may fail beside it. Twelve minutes hold two samples
+          # even of a job that is scraped every five.
+          expr = ''
+            sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled"}[12m])) > 0
+              unless on (instance, target)
+            sum by (instance, target) (increase(aegis_scrapes_total{job="${job}", result="ok"}[12m])) > 0
+          '';
+          for = "3m";
           labels.severity = "warning";
           annotations = {
             summary = "{{ $labels.target }} on {{ $labels.instance }} is not scraped: {{ $labels.result }}.";
@@ -127,16 +156,6 @@ in
           annotations = {
             summary = "Aegis on {{ $labels.instance }} cannot read its folder of sockets, so nothing on that host is scraped.";
             description = "curl http://{{ $labels.instance }}/-/sd says whether it is missing or may not be read.";
-          };
-        }
-        {
-          alert = "AegisScrapersRefused";
-          expr = ''increase(aegis_refused_connections_total{job="${job}"}[15m]) > 0'';
-          for = "5m";
-          labels.severity = "info";
-          annotations = {
-            summary = "Somebody who is not in allowedScrapers tries to scrape {{ $labels.instance }}.";
-            description = "journalctl -u aegis on that host names an address. A Prometheus that has moved? Then allow its new address.";
           };
         }
       ];

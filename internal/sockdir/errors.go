@@ -14,5 +14,5 @@ var (
 	// here.
 	ErrBusy = errors.New("busy")
 	// ErrHangs is a file system that does not answer before the context ends.
-	ErrHangs = errors.New("the folder's file system does not answer")
+	ErrHangs = errors.New("no end in time of looking at the folder")
 )

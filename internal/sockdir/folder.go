@@ -33,8 +33,9 @@ func New(path string) Folder {
 // String returns the path.
 func (f Folder) String() string { return f.path }
 
-// patiently returns what call returns, or, if ctx ends before, ErrHangs.
-func patiently[T any](ctx context.Context, f Folder, call func() (T, error)) (T, error) {
+// patiently returns what call returns, or, if ctx ends before, ErrHangs; what
+// call returns later goes to discard.
+func patiently[T any](ctx context.Context, f Folder, call func() (T, error), discard func(T)) (T, error) {
 	var none T
 	select {
 	case f.calls <- struct{}{}:
@@ -55,9 +56,17 @@ func patiently[T any](ctx context.Context, f Folder, call func() (T, error)) (T,
 	case o := <-done:
 		return o.value, o.err
 	case <-ctx.Done():
+		go func() {
+			if o := <-done; o.err == nil {
+				discard(o.value)
+			}
+		}()
 		return none, fmt.Errorf("%w: %s", ErrHangs, f)
 	}
 }
+
+// nothing is what there is to do about a value that holds nothing.
+func nothing[T any](T) {}
 
 // Lookup finds the socket that name means. The error wraps ErrNotFound (also
 // for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder, ErrBusy
@@ -66,7 +75,7 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
-	return patiently(ctx, f, func() (Socket, error) { return f.lookup(name) })
+	return patiently(ctx, f, func() (Socket, error) { return f.lookup(name) }, nothing)
 }
 
 func (f Folder) lookup(name string) (Socket, error) {
@@ -136,7 +145,7 @@ type Entry struct {
 // neither called NAME.sock nor sockets are left out. The error wraps ErrNoFolder, ErrDenied, ErrBusy or
 // ErrHangs.
 func (f Folder) List(ctx context.Context) ([]Entry, error) {
-	return patiently(ctx, f, f.list)
+	return patiently(ctx, f, f.list, nothing)
 }
 
 func (f Folder) list() ([]Entry, error) {

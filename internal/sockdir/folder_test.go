@@ -239,7 +239,7 @@ func TestFileSystemThatHangs(t *testing.T) {
 	errs := make(chan error)
 	for range limits.FolderCalls + 10 {
 		go func() {
-			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 0, nil })
+			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 0, nil }, nothing)
 			errs <- err
 		}()
 	}

@@ -34,13 +34,7 @@ type Socket struct {
 // full backlog is an error. The error wraps ErrNotFound, ErrNotSocket,
 // ErrRefused, ErrDenied, ErrNoFolder, ErrBusy or ErrHangs.
 func (s Socket) Dial(ctx context.Context) (*net.UnixConn, ID, error) {
-	r, err := patiently(ctx, s.folder, func() (reached, error) {
-		r, err := s.dial()
-		if err == nil && ctx.Err() != nil {
-			r.conn.Close() // Nobody waits for it any more.
-		}
-		return r, err
-	})
+	r, err := patiently(ctx, s.folder, s.dial, func(late reached) { late.conn.Close() })
 	return r.conn, r.id, err
 }
 

@@ -117,7 +117,6 @@ func (m *Manager) send(status string, fields ...string) {
 		return
 	}
 	if status != "" {
-		m.status = status
 		fields = append(fields, "STATUS="+strings.ReplaceAll(status, "\n", " "))
 	}
 	var message strings.Builder
@@ -126,6 +125,9 @@ func (m *Manager) send(status string, fields ...string) {
 	}
 	select {
 	case m.queue <- func() { m.deliver(message.String()) }:
+		if status != "" {
+			m.status = status
+		}
 	default:
 		m.failed(fmt.Errorf("telling the service manager: %w", errNotReading))
 	}

@@ -330,8 +330,8 @@ func TestHangUp(t *testing.T) {
 	c.Close()
 	select {
 	case <-gone:
-	case <-time.After(time.Second):
-		t.Error("a second later the service is still kept")
+	case <-time.After(5 * time.Second):
+		t.Error("the service is still kept, long after the hang-up")
 	}
 	eventually(t, "nothing under way", func() bool { return a.client.InFlight() == 0 && a.client.Connections() == 0 })
 	if n := a.metric(`aegis_scrapes_total{result="canceled",target="slow"}`); n != "1" {

@@ -34,7 +34,8 @@ type state struct {
 // target is a socket that was scraped.
 type target struct {
 	state     state
-	since     time.Time // of state
+	since     time.Time       // of state
+	results   map[string]bool // that have a series
 	last      outcome
 	logged    string // the result that was last logged
 	loggedAt  time.Time
@@ -81,10 +82,11 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		ts.scrapes.WithLabelValues(overflow, o.result).Inc()
 		return true
 	case t == nil:
-		t = &target{}
+		t = &target{results: make(map[string]bool)}
 		ts.byName[name] = t
 	}
 	ts.scrapes.WithLabelValues(name, o.result).Inc()
+	t.results[o.result] = true
 	t.last = o
 	if found {
 		t.goneSince = time.Time{}
@@ -171,7 +173,9 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		}
 		if !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetAfter {
 			delete(ts.byName, name)
-			ts.scrapes.DeletePartialMatch(prometheus.Labels{"target": name})
+			for result := range t.results {
+				ts.scrapes.DeleteLabelValues(name, result)
+			}
 		}
 	}
 	return entries, nil

@@ -63,7 +63,7 @@
 
     with subtest("the rules are loaded"):
         rules = prometheus.succeed("curl --fail --silent --show-error http://localhost:9090/api/v1/rules")
-        assert "AegisDown" in rules, rules
+        assert "AegisDown" in rules and "own:up:sum" in rules, rules
 
     with subtest("a target that goes is no longer scraped"):
         host.succeed("systemctl stop printerfacts.service", "rm /srv/within/run/printerfacts.sock")

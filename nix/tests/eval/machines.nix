@@ -22,7 +22,7 @@ let
       options = {
         environment.systemPackages = any;
         networking.firewall.allowedUDPPorts = any;
-        services.prometheus = lib.genAttrs [ "enable" "globalConfig" "rules" "scrapeConfigs" ] (_: any) // {
+        services.prometheus = lib.genAttrs [ "enable" "globalConfig" "ruleFiles" "rules" "scrapeConfigs" ] (_: any) // {
           exporters.node = lib.mkOption {
             type = lib.types.submodule { options.enabledCollectors = any; };
           };

@@ -73,7 +73,6 @@ in
       "AegisTargetFailing"
       "AegisTargetGone"
       "AegisFolderUnreadable"
-      "AegisScrapersRefused"
     ];
   };
 

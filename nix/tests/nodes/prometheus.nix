@@ -14,6 +14,22 @@
         refreshInterval = "1s";
       })
     ];
-    rules = [ (builtins.toJSON aegis.lib.alertRules) ];
+    ruleFiles = [ (builtins.toFile "aegis.rules" (builtins.toJSON aegis.lib.alertRules)) ];
+    # Beside those, rules of one's own.
+    rules = [
+      (builtins.toJSON {
+        groups = [
+          {
+            name = "own";
+            rules = [
+              {
+                record = "own:up:sum";
+                expr = "sum(up)";
+              }
+            ];
+          }
+        ];
+      })
+    ];
   };
 }
