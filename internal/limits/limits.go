@@ -95,16 +95,13 @@ const (
 	// under the MemoryMax= of the service unit.
 	GatherTotal = 96 << 20
 
-	// LargeBuffer is the size of buffer that is kept for another scrape without
-	// much thought, and the most that a streamed body needs.
-	LargeBuffer = 64 << 10
+	// Block is the size of the pieces of memory into which answers are read:
+	// most fit in one with their head.
+	Block = Head
 
-	// LargeBuffers is how many larger ones are kept.
-	LargeBuffers = 8
-
-	// Reader is the buffer through which a service's answer is read; most
-	// fit.
-	Reader = 16 << 10
+	// ChunkExtra is how many bytes of extensions and trailers a chunked body may
+	// have. They mean nothing to a scrape, and no exporter sends any.
+	ChunkExtra = 2 << 10
 
 	// Interim is how many 1xx responses may come before the real one. One is
 	// already rare.

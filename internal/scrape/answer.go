@@ -3,7 +3,6 @@ package scrape
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -11,7 +10,8 @@ import (
 )
 
 // Answer is a service's answer to a scrape: an exposition with status 200,
-// whole or, where it is larger than limits.Gather, so far without fault.
+// whole or, where it is larger than limits.Gather, so far without fault. It ends
+// with Close.
 type Answer struct {
 	// ContentType and ContentEncoding are the service's, byte for byte; where
 	// it sends no type, DefaultContentType.
@@ -21,28 +21,34 @@ type Answer struct {
 	e        *exchange
 	pool     *pool
 	admitted sockdir.ID
-	length   int64  // of the body; -1 while unknown
-	gathered []byte // the whole body, or its beginning
-	whole    bool   // the body was read to its end
+	framing  framing
+	length   int64    // of the body; -1 while unknown
+	size     int64    // of what is gathered
+	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
+	full     []*block
+	whole    bool // the body was read to its end
 }
 
-// begin checks the head and gathers what is to be gathered of the body.
+// begin reads the head and gathers what is to be gathered of the body.
 func (a *Answer) begin() error {
-	header := a.e.resp.Header
-	a.ContentType = header.Get("Content-Type")
-	a.ContentEncoding = strings.Join(header.Values("Content-Encoding"), ", ")
+	h, err := a.e.readHead()
+	if err != nil {
+		return err
+	}
+	a.ContentType, a.ContentEncoding = h.contentType, h.contentEncoding
 	if a.ContentType == "" {
 		a.ContentType = DefaultContentType
 	}
-	if err := checkType(a.ContentType, a.ContentEncoding); err != nil {
+	if err := checkType(a.ContentType); err != nil {
 		return err
 	}
-	a.gathered = takeBuffer()
+	a.e.spoilt = a.e.spoilt || h.close
+	a.length, a.framing = h.length, newFraming(h)
 	if err := a.gather(); err != nil {
 		return err
 	}
-	if a.ContentEncoding == "" {
-		return checkText(a.ContentType, a.gathered)
+	if a.ContentEncoding == "" && len(a.gathered) > 0 {
+		return checkText(a.ContentType, a.gathered[0])
 	}
 	return nil
 }
@@ -50,32 +56,53 @@ func (a *Answer) begin() error {
 // gather reads the body up to limits.Gather. Of one known to be larger it takes
 // only what has come with the head, to look at.
 func (a *Answer) gather() error {
-	if a.length > limits.Gather {
-		if _, err := a.e.reader.Peek(1); err != nil {
-			return a.e.readError(err)
+	e := a.e
+	from := e.start
+	for {
+		if err := a.take(); err != nil {
+			return err
 		}
-		start, _ := a.e.reader.Peek(min(a.e.reader.Buffered(), cap(a.gathered)))
-		a.gathered = append(a.gathered, start...)
-		a.e.reader.Discard(len(start))
-		return nil
-	}
-	for len(a.gathered) <= limits.Gather {
-		if len(a.gathered) == cap(a.gathered) {
-			var err error
-			if a.gathered, err = growBuffer(a.gathered); err != nil {
-				return err
-			}
-		}
-		room := a.gathered[len(a.gathered):cap(a.gathered)]
-		n, err := a.e.resp.Body.Read(room)
-		a.gathered = a.gathered[:len(a.gathered)+n]
-		if err == io.EOF {
-			a.whole, a.length = true, int64(len(a.gathered))
+		enough := a.size > limits.Gather || a.length > limits.Gather && a.size > 0
+		if a.framing.done || enough {
+			a.gathered = append(a.gathered, e.block[from:e.end])
 			return nil
 		}
-		if err != nil {
-			return a.e.readError(err)
+		if e.end == len(e.block) {
+			a.gathered, a.full = append(a.gathered, e.block[from:]), append(a.full, e.block)
+			if err := e.nextBlock(); err != nil {
+				return err
+			}
+			from = 0
 		}
+		if err := a.more(); err != nil {
+			return err
+		}
+	}
+}
+
+// take has the framing look at what has come.
+func (a *Answer) take() error {
+	e := a.e
+	n, over, err := a.framing.take(e.block[e.start:e.end])
+	e.start += n
+	e.end = e.start
+	e.spoilt = e.spoilt || over > 0
+	a.size += int64(n)
+	if a.framing.done {
+		a.whole, a.length = true, a.size
+	}
+	return err
+}
+
+// more reads more of the body.
+func (a *Answer) more() error {
+	err := a.e.fill()
+	if err == io.EOF && a.framing.untilEOF() {
+		a.framing.done = true
+		return nil
+	}
+	if err != nil {
+		return a.e.readError(err)
 	}
 	return nil
 }
@@ -87,75 +114,70 @@ func (a *Answer) Length() int64 { return a.length }
 // WriteTo writes the body to w, once, and returns how many bytes w took. The
 // error wraps ErrCanceled if w failed, else it is the service's failure, and
 // what was written is not the whole body.
-func (a *Answer) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(a.gathered)
-	written := int64(n)
-	if err != nil {
-		return written, scraperError(err)
+func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
+	for _, part := range a.gathered {
+		n, err := w.Write(part)
+		written += int64(n)
+		if err != nil {
+			return written, scraperError(err)
+		}
 	}
 	if a.whole {
 		return written, nil
 	}
 	var more int64
 	if a.length >= 0 {
-		more, err = a.splice(w, a.length-written)
+		more, err = a.splice(w)
 	} else {
 		more, err = a.stream(w)
 	}
-	a.whole = err == nil
 	return written + more, err
 }
 
-// splice copies the n bytes of body that are still on their way. Between a Unix
-// and a TCP connection that happens in the kernel, but for what is read already.
-func (a *Answer) splice(w io.Writer, n int64) (int64, error) {
-	start, _ := a.e.reader.Peek(int(min(n, int64(a.e.reader.Buffered()))))
-	written, err := w.Write(start)
-	if err != nil {
-		return int64(written), scraperError(err)
-	}
-	a.e.reader.Discard(len(start))
-	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: n - int64(len(start))}
-	more, err := io.Copy(w, rest)
-	a.e.received += more
-	more += int64(written)
+// splice copies what is still on its way of a body of known length. Between a
+// Unix and a TCP connection that happens in the kernel.
+func (a *Answer) splice(w io.Writer) (written int64, err error) {
+	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: a.length - a.size}
+	written, err = io.Copy(w, rest)
+	a.e.received += written
 	switch {
 	case err == nil && rest.N > 0:
-		return more, a.e.readError(io.ErrUnexpectedEOF)
+		return written, a.e.readError(io.ErrUnexpectedEOF)
 	case err == nil:
-		return more, nil
+		a.whole = true
+		return written, nil
 	}
 	// The error may be of either side. At the deadline the service's side fails
 	// at once, the scraper's only when its grace is over; and a service that
 	// ends early is no error but an end.
-	if deadline, ok := a.e.ctx.Deadline(); ok && a.e.ctx.Err() != nil && time.Since(deadline) < limits.AbortGrace/2 {
-		return more, a.e.readError(err)
+	if deadline, ok := a.e.ctx.Deadline(); ok {
+		if past := time.Since(deadline); past >= 0 && past < limits.AbortGrace/2 {
+			return written, a.e.readError(err)
+		}
 	}
-	return more, scraperError(err)
+	return written, scraperError(err)
 }
 
 // stream copies the rest of a body whose length is not known.
 func (a *Answer) stream(w io.Writer) (written int64, err error) {
-	// What is held back no more needs no large buffer.
-	giveBuffer(a.gathered)
-	a.gathered = takeBuffer()
-	buf := a.gathered[:cap(a.gathered)]
-	for {
-		n, readErr := a.e.resp.Body.Read(buf)
-		if n > 0 {
-			n, err := w.Write(buf[:n])
-			written += int64(n)
-			if err != nil {
-				return written, scraperError(err)
-			}
+	a.giveFull() // One block is enough now.
+	e := a.e
+	for !a.whole {
+		e.start, e.end = 0, 0
+		if err := a.more(); err != nil {
+			return written, err
 		}
-		if readErr == io.EOF {
-			return written, nil
+		faulty := a.take()
+		n, err := w.Write(e.block[:e.end])
+		written += int64(n)
+		if err != nil {
+			return written, scraperError(err)
 		}
-		if readErr != nil {
-			return written, a.e.readError(readErr)
+		if faulty != nil {
+			return written, faulty
 		}
 	}
+	return written, nil
 }
 
 func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, err) }
@@ -163,18 +185,28 @@ func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, er
 // Close ends the scrape. The connection is kept for another if the body was
 // read to its end.
 func (a *Answer) Close() {
+	p, admitted := a.pool, a.admitted
 	if a.whole {
-		a.e.end(a.pool)
+		a.e.finish(p)
 	} else {
-		a.e.end(nil)
+		a.e.finish(nil)
 	}
-	a.recycle()
-	a.pool.leave(a.admitted)
+	p.leave(admitted)
 }
 
+// recycle gives the memory of the answer back.
 func (a *Answer) recycle() {
-	if a.gathered != nil {
-		giveBuffer(a.gathered)
-		a.gathered = nil
+	a.gathered = nil
+	a.giveFull()
+	if a.e.block != nil {
+		giveBlock(a.e.block)
+		a.e.block = nil
 	}
+}
+
+func (a *Answer) giveFull() {
+	for _, b := range a.full {
+		giveBlock(b)
+	}
+	a.full = nil
 }

@@ -177,39 +177,44 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// What a body takes of memory must not follow what is announced, and is bounded
-// for all scrapes together.
-func TestBuffersAreBounded(t *testing.T) {
-	before := inUse.Load()
-	var held [][]byte
+// What answers take of memory is bounded for all scrapes together, and does not
+// follow what is announced.
+func TestMemoryIsBounded(t *testing.T) {
+	before := blocksInUse.Load()
+	var held []*block
 	for {
-		b := takeBuffer()
-		if cap(b) > limits.LargeBuffer {
-			t.Fatalf("a body of which nothing has come has room for %d bytes", cap(b))
-		}
-		var err error
-		for err == nil && cap(b) < limits.Gather {
-			b, err = growBuffer(b[:cap(b)])
-		}
-		held = append(held, b)
+		b, err := takeBlock()
 		if err != nil {
 			if !errors.Is(err, ErrTooMany) {
 				t.Errorf("error %v, want %v", err, ErrTooMany)
 			}
 			break
 		}
-		if cap(b) > limits.Gather+4096 {
-			t.Fatalf("room for %d bytes, want at most about %d", cap(b), limits.Gather)
+		if held = append(held, b); len(held) > limits.GatherTotal/limits.Block {
+			t.Fatalf("%d blocks of %d bytes are held, more than %d bytes", len(held), limits.Block, limits.GatherTotal)
 		}
 	}
-	if n := inUse.Load(); n > limits.GatherTotal+limits.LargeBuffer {
-		t.Errorf("%d bytes in use, want at most %d", n, limits.GatherTotal)
+	p := listen(t, t.TempDir(), says(ok+plain+"Content-Length: 1\r\n\r\n1"))
+	var c Client
+	if _, _, err := p.scrape(t, &c); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a scrape beyond: %v, want %v", err, ErrTooMany)
 	}
 	for _, b := range held {
-		giveBuffer(b)
+		giveBlock(b)
 	}
-	if n := inUse.Load(); n != before {
-		t.Errorf("%d bytes in use when all is given back, before it were %d", n, before)
+	p = listen(t, t.TempDir(), hangs(fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n1", ok, plain, limits.Gather)))
+	done := make(chan error)
+	go func() {
+		_, _, err := scrapeSocket(t.Context(), &c, p.socket(t), scraper(t, "", 200*time.Millisecond))
+		done <- err
+	}()
+	eventually(t, "a block for what has come", func() bool { return blocksInUse.Load() > before })
+	if n := blocksInUse.Load() - before; n != 1 {
+		t.Errorf("%d blocks for an answer that has only begun, want 1", n)
+	}
+	<-done
+	if n := blocksInUse.Load(); n != before {
+		t.Errorf("%d blocks in use when all is given back, before it were %d", n, before)
 	}
 }
 
@@ -224,10 +229,10 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestWriteErrorsAreTheScrapers(t *testing.T) {
-	big := strings.Repeat("x 1\n", limits.Gather/4+1000)
+	big := strings.Repeat("x 1\n", limits.Gather/4+100_000)
 	p := listen(t, t.TempDir(), says(ok+plain+chunked+fmt.Sprintf("\r\n%x\r\n", len(big))+big+"\r\n0\r\n\r\n"))
 	var c Client
-	for _, n := range []int{0, limits.Gather + 600} {
+	for _, n := range []int{0, limits.Gather + 200_000} {
 		a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
 		if err != nil {
 			t.Fatal(err)

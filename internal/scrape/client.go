@@ -18,7 +18,8 @@ type Client struct {
 // Get scrapes s: it returns when the whole answer is here or, where that is
 // larger than limits.Gather, its beginning. The caller must Close the Answer.
 // The end of ctx, by deadline or because the scraper went away, ends the scrape
-// at once.
+// at once. It is enough that ctx knows its deadline: the scrape watches the clock
+// itself.
 //
 // The error wraps one of this package's or of package sockdir's.
 func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
@@ -36,7 +37,7 @@ func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answe
 
 func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
 	if kept := c.pool.get(s.ID); kept != nil {
-		a, err := newExchange(ctx, kept, req).answer()
+		a, err := newExchange(ctx, kept, req).scrape()
 		// A service may close a kept connection at any moment, also while a
 		// request is on its way: that says nothing of the service.
 		if !errors.Is(err, errUnanswered) {
@@ -50,7 +51,7 @@ func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answe
 		}
 		return nil, err
 	}
-	return newExchange(ctx, fresh, req).answer()
+	return newExchange(ctx, fresh, req).scrape()
 }
 
 // Connections returns how many connections to services are open, idle or in

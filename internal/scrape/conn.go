@@ -20,6 +20,7 @@ type conn struct {
 	raw  syscall.RawConn
 	id   sockdir.ID
 	open *atomic.Int64
+	kept bool // it served a scrape before
 
 	// While idle, guarded by the pool.
 	idleSince time.Time
@@ -45,27 +46,10 @@ func (c *conn) close() {
 	c.open.Add(-1)
 }
 
-// pending is what a connection has to say before it is read.
-type pending int
-
-const (
-	silent pending = iota // nothing has come, and it is open
-	unread                // bytes have come
-	closed                // the service closed it
-)
-
-// pending looks without waiting and without taking anything.
-func (c *conn) pending() pending {
-	p := closed
-	c.raw.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch {
-		case err == unix.EAGAIN:
-			p = silent
-		case err == nil && n > 0:
-			p = unread
-		}
-	})
-	return p
+// silent reports whether fd, a connection, is open and nothing has come that was
+// not read. It takes nothing.
+func silent(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN
 }

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"syscall"
 	"unicode"
-
-	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // Why a scrape failed. Every error of this package is one of these or one of
@@ -25,26 +25,24 @@ var (
 	ErrCanceled = errors.New("the scraper went away")
 )
 
-var (
-	errHeadTooLarge = fmt.Errorf("its head is larger than %d KiB", limits.Head>>10)
-	// errUnanswered is the ErrTruncated of a connection that ended without a
-	// byte of answer.
-	errUnanswered = errors.New("the service closed the connection without answering")
-)
+// errUnanswered is the ErrTruncated of a connection that ended without a byte of
+// answer.
+var errUnanswered = errors.New("the service closed the connection without answering")
 
 // readError makes err, met while reading the answer, one of the failures above.
 func (e *exchange) readError(err error) error {
 	switch {
 	case errors.Is(e.ctx.Err(), context.Canceled):
 		return ErrCanceled
-	case e.ctx.Err() != nil:
+	case e.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: after %v %d bytes had come, head included", ErrTimeout, e.req.Timeout, e.received)
-	// What a parser makes of an early end is not of interest.
-	case e.ended, errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		if e.received == 0 {
 			return fmt.Errorf("%w: %w", ErrTruncated, errUnanswered)
 		}
 		return fmt.Errorf("%w: the service closed the connection after %d bytes", ErrTruncated, e.received)
+	case errors.Is(err, ErrTooMany):
+		return err
 	default:
 		return fmt.Errorf("%w: %s", ErrInvalid, printable(err.Error()))
 	}

@@ -1,121 +1,231 @@
 package scrape
 
 import (
-	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// exchange is one request and its answer on one connection.
+// exchange is one request and its answer on one connection. There is one for
+// every scrape, so they are used again.
 type exchange struct {
 	ctx     context.Context
 	conn    *conn
 	req     Request
-	resp    *http.Response
-	reader  *bufio.Reader // of the connection, through Read below
-	release func() bool   // ends the watch on ctx; false if that came too late
+	release func() bool // ends the watch on ctx; false if that came too late
 
-	received int64
-	headLeft int  // how many bytes of head may still be read
-	inBody   bool // no bound on what is read
-	ended    bool // the service closed the connection
+	block      *block // what is read goes to its block[end:]
+	start, end int    // block[start:end] is still to be looked at
+	received   int64  // bytes, head included
+
+	asked    bool
+	unsent   []byte // of the request
+	spoilt   bool   // the connection is not fit for another request
+	firstErr error  // of what begin did
+
+	answer Answer
+	// begin and abort as functions, made once.
+	onReady func(fd uintptr) bool
+	onEnd   func()
 }
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, limits.Reader) }}
+var exchanges = sync.Pool{New: func() any {
+	e := new(exchange)
+	e.onReady, e.onEnd = e.begin, e.abort
+	return e
+}}
 
 // longAgo is a deadline that ends what waits on a connection.
 var longAgo = time.Unix(1, 0)
 
+// newExchange returns an exchange, which ends at ctx's deadline or when ctx
+// ends, whichever is first.
 func newExchange(ctx context.Context, c *conn, req Request) *exchange {
-	e := &exchange{ctx: ctx, conn: c, req: req, headLeft: limits.Head}
-	e.reader = readers.Get().(*bufio.Reader)
-	e.reader.Reset(e)
-	e.release = context.AfterFunc(ctx, func() { c.SetDeadline(longAgo) })
+	e := exchanges.Get().(*exchange)
+	*e = exchange{ctx: ctx, conn: c, req: req, onReady: e.onReady, onEnd: e.onEnd}
+	deadline, _ := ctx.Deadline() // if there is none, zero, which is none to the connection too
+	c.SetDeadline(deadline)
+	e.release = context.AfterFunc(ctx, e.onEnd)
 	return e
 }
 
-// Read reads from the connection, within the bound on the head.
-func (e *exchange) Read(p []byte) (int, error) {
-	if !e.inBody {
-		if e.headLeft == 0 {
-			return 0, errHeadTooLarge
-		}
-		p = p[:min(len(p), e.headLeft)]
-	}
-	n, err := e.conn.Read(p)
-	e.headLeft -= n
-	e.received += int64(n)
-	e.ended = e.ended || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
-	return n, err
-}
+func (e *exchange) abort() { e.conn.SetDeadline(longAgo) }
 
-// answer sends the request and returns the answer; without one, the exchange
-// is over.
-func (e *exchange) answer() (*Answer, error) {
-	a, err := e.roundTrip()
+// scrape sends the request and returns the answer; without one, the exchange is
+// over.
+func (e *exchange) scrape() (*Answer, error) {
+	a := &e.answer
+	a.e = e
+	err := e.ask()
+	if err == nil {
+		err = a.begin()
+	}
 	if err != nil {
-		e.end(nil)
+		e.finish(nil)
 		return nil, err
 	}
 	return a, nil
 }
 
-func (e *exchange) roundTrip() (*Answer, error) {
-	// A failure to write is no reason not to read: a service may answer
-	// before it has read the request, and the connection says what is wrong.
-	_, writeErr := e.conn.Write(e.req.head)
-	if err := e.readHead(); err != nil {
-		return nil, err
+// ask sends the request and reads the first bytes of the answer.
+func (e *exchange) ask() error {
+	err := e.conn.raw.Read(e.onReady)
+	if err == nil && e.firstErr == nil && len(e.unsent) > 0 {
+		// More than the socket's buffer holds: the usual, patient way.
+		_, err = e.conn.Write(e.unsent)
+		e.unsent, e.spoilt = nil, err != nil
+		err = e.conn.raw.Read(e.onReady)
 	}
-	if writeErr != nil {
-		e.resp.Close = true
+	if err == nil {
+		err = e.firstErr
 	}
-	e.inBody = true
-	a := &Answer{e: e, length: e.resp.ContentLength}
-	if err := a.begin(); err != nil {
-		a.recycle()
-		return nil, err
+	if err != nil {
+		return e.readError(err)
 	}
-	return a, nil
+	return nil
 }
 
-// get is what http.ReadResponse needs to know of the request.
-var get = &http.Request{Method: http.MethodGet}
+// begin is called with the connection's descriptor, first at once and then, as
+// long as it returns false, whenever something has come. Nothing that comes after
+// the first call begins is missed, so the request is sent within it: that spares
+// a read of which it is known that it finds nothing. And no memory is taken for
+// an answer that has not begun.
+func (e *exchange) begin(fd uintptr) (done bool) {
+	if !e.asked {
+		e.asked = true
+		quiet := silent(fd)
+		if e.conn.kept && !quiet {
+			// Closed; or bytes that came after the last answer, and would be
+			// taken for the start of this.
+			e.firstErr = io.EOF
+			return true
+		}
+		if e.send(fd); len(e.unsent) > 0 {
+			return true
+		}
+		if quiet && !e.spoilt {
+			return false
+		}
+	}
+	if e.block == nil {
+		if e.firstErr = e.nextBlock(); e.firstErr != nil {
+			return true
+		}
+	}
+	n, err := ignoringEINTR(func() (int, error) { return unix.Read(int(fd), e.block[:]) })
+	switch {
+	case err == unix.EAGAIN:
+		return false
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	e.end, e.received, e.firstErr = max(n, 0), int64(max(n, 0)), err
+	return true
+}
+
+// send writes as much of the request as the socket takes. A failure is no reason
+// not to read: a service may answer before it has read the request, and the
+// connection says what is wrong.
+func (e *exchange) send(fd uintptr) {
+	n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(fd), e.req.head) })
+	switch {
+	case err == unix.EAGAIN:
+		e.unsent = e.req.head
+	case err != nil:
+		e.spoilt = true
+	default:
+		e.unsent = e.req.head[n:]
+	}
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// fill reads more to the end of the block, which must have room.
+func (e *exchange) fill() error {
+	n, err := e.conn.Read(e.block[e.end:])
+	e.end += n
+	e.received += int64(n)
+	return err
+}
+
+// nextBlock makes an empty block the one that is read into.
+func (e *exchange) nextBlock() (err error) {
+	e.start, e.end = 0, 0
+	e.block, err = takeBlock()
+	return err
+}
+
+// line returns the next line of the head without its end, and goes behind it.
+func (e *exchange) line() ([]byte, error) {
+	for seen := e.start; ; {
+		if i := bytes.IndexByte(e.block[seen:e.end], '\n'); i >= 0 {
+			line := e.block[e.start : seen+i]
+			e.start = seen + i + 1
+			return bytes.TrimSuffix(line, []byte("\r")), nil
+		}
+		seen = e.end
+		if e.end == len(e.block) {
+			return nil, invalid("its head is larger than %d KiB", limits.Head>>10)
+		}
+		if err := e.fill(); err != nil && e.end == seen {
+			return nil, e.readError(err)
+		}
+	}
+}
 
 // readHead reads the head of the answer, past interim ones (RFC 9110 section
 // 15.2).
-func (e *exchange) readHead() error {
+func (e *exchange) readHead() (head, error) {
 	for range 1 + limits.Interim {
-		resp, err := http.ReadResponse(e.reader, get)
-		if err != nil {
-			return e.readError(err)
-		}
-		e.resp = resp
+		h, err := e.oneHead()
 		switch {
-		case resp.ProtoMajor != 1:
-			return fmt.Errorf("%w: it speaks %s, a scrape HTTP/1.1", ErrInvalid, printable(resp.Proto))
-		case resp.StatusCode == http.StatusSwitchingProtocols:
-			return fmt.Errorf("%w: it switches protocols without being asked", ErrInvalid)
-		case resp.StatusCode == http.StatusOK:
-			return nil
-		case resp.StatusCode < 100 || resp.StatusCode > 199:
-			return statusError(resp)
+		case err != nil:
+			return h, err
+		case h.status == http.StatusSwitchingProtocols:
+			return h, invalid("it switches protocols without being asked")
+		case h.status == http.StatusOK:
+			return h, h.framed()
+		case h.status < 100 || h.status > 199:
+			return h, statusError(h.status)
 		}
 	}
-	return fmt.Errorf("%w: more than %d interim answers", ErrInvalid, limits.Interim)
+	return head{}, invalid("more than %d interim answers", limits.Interim)
 }
 
-func statusError(resp *http.Response) error {
+func (e *exchange) oneHead() (head, error) {
+	line, err := e.line()
+	if err != nil {
+		return head{}, err
+	}
+	h, err := parseStatusLine(line)
+	for err == nil {
+		if line, err = e.line(); err == nil {
+			if len(line) == 0 {
+				return h, nil
+			}
+			err = h.field(line)
+		}
+	}
+	return h, err
+}
+
+func statusError(status int) error {
 	advice := "look at the service's own log"
-	switch resp.StatusCode {
+	switch status {
 	case http.StatusNotFound:
 		advice = "it serves no /metrics on this socket"
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -123,20 +233,22 @@ func statusError(resp *http.Response) error {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		advice = "its /metrics is a redirect, and Aegis follows none"
 	}
-	return fmt.Errorf("%w: GET /metrics gave %d %s; %s", ErrStatus, resp.StatusCode, http.StatusText(resp.StatusCode), advice)
+	return fmt.Errorf("%w: GET /metrics gave %d %s; %s", ErrStatus, status, http.StatusText(status), advice)
 }
 
-// end gives the connection back to p, or closes it where p is nil, and what
-// else the exchange holds.
-func (e *exchange) end(p *pool) {
-	// Once the watch on the scraper has fired, the connection is spoilt, now
-	// or in a moment.
-	if !e.release() || p == nil || e.resp.Close || e.reader.Buffered() > 0 {
+// finish ends the exchange and its answer. It gives the connection to p, or
+// closes it where p is nil or it is not fit for another request.
+func (e *exchange) finish(p *pool) {
+	// Once the watch on the scraper has fired, the connection is spoilt, now or
+	// in a moment; and so may be whatever else uses e then.
+	inTime := e.release()
+	if !inTime || p == nil || e.spoilt {
 		e.conn.close()
 	} else {
 		p.put(e.conn)
 	}
-	e.reader.Reset(nil)
-	readers.Put(e.reader)
-	e.reader = nil
+	e.answer.recycle()
+	if inTime {
+		exchanges.Put(e)
+	}
 }

@@ -38,6 +38,9 @@ func connected(t testing.TB) (*conn, net.Conn) {
 	return &conn{UnixConn: ours, raw: raw, open: new(atomic.Int64)}, ends[1]
 }
 
+// get is what net/http needs to know of the request.
+var get = &http.Request{Method: http.MethodGet}
+
 // Whatever a service sends, an answer that is taken for whole is what net/http
 // reads, to its end, from the same bytes.
 func FuzzAnswer(f *testing.F) {
@@ -63,7 +66,7 @@ func FuzzAnswer(f *testing.F) {
 		theirs.(*net.UnixConn).CloseWrite()
 		defer theirs.Close()
 
-		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute)).answer()
+		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute)).scrape()
 		if err != nil {
 			return
 		}

@@ -50,20 +50,8 @@ func (p *pool) leave(id sockdir.ID) {
 	p.tidy(id)
 }
 
-// get returns an idle connection to id that is fit for another request, or nil.
+// get returns the idle connection to id that was used last, or nil.
 func (p *pool) get(id sockdir.ID) *conn {
-	for {
-		c := p.pop(id)
-		// Bytes that came after the last answer would be taken for the start
-		// of the next.
-		if c == nil || c.pending() == silent {
-			return c
-		}
-		c.close()
-	}
-}
-
-func (p *pool) pop(id sockdir.ID) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.services[id]
@@ -81,7 +69,7 @@ func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.service(c.id)
-	c.idleSince = time.Now()
+	c.kept, c.idleSince = true, time.Now()
 	c.place = p.oldest.PushBack(c)
 	s.idle = append(s.idle, c)
 	if len(s.idle) > limits.IdlePerTarget {

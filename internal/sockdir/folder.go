@@ -8,65 +8,32 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // Folder is a folder of sockets. The folder itself is opened anew at each use:
 // it may be made later, unmounted, or removed and made again.
 //
 // Its file system may hang, and a system call that hangs holds a thread. So
-// calls return when their context ends, whatever has become of the system call,
-// and there are never more than limits.FolderCalls under way.
+// calls return when their context ends, whatever has become of the system call
+// (see patience.go).
 type Folder struct {
-	path  string
-	calls chan struct{} // an element for each call under way
+	path string
+	patience
+	looks *sync.Pool // of *look: there is one for every scrape, so they are used again
 }
 
 // New returns the folder at path, which need not exist.
 func New(path string) Folder {
-	return Folder{path: path, calls: make(chan struct{}, limits.FolderCalls)}
+	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool)}
+	f.looks.New = func() any { return newLook(f) }
+	return f
 }
 
 // String returns the path.
 func (f Folder) String() string { return f.path }
-
-// patiently returns what call returns, or, if ctx ends before, ErrHangs; what
-// call returns later goes to discard.
-func patiently[T any](ctx context.Context, f Folder, call func() (T, error), discard func(T)) (T, error) {
-	var none T
-	select {
-	case f.calls <- struct{}{}:
-	case <-ctx.Done():
-		return none, fmt.Errorf("%w: %s", ErrHangs, f)
-	}
-	type outcome struct {
-		value T
-		err   error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		value, err := call()
-		<-f.calls
-		done <- outcome{value, err}
-	}()
-	select {
-	case o := <-done:
-		return o.value, o.err
-	case <-ctx.Done():
-		go func() {
-			if o := <-done; o.err == nil {
-				discard(o.value)
-			}
-		}()
-		return none, fmt.Errorf("%w: %s", ErrHangs, f)
-	}
-}
-
-// nothing is what there is to do about a value that holds nothing.
-func nothing[T any](T) {}
 
 // Lookup finds the socket that name means. The error wraps ErrNotFound (also
 // for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder, ErrBusy
@@ -75,7 +42,28 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
-	return patiently(ctx, f, func() (Socket, error) { return f.lookup(name) }, nothing)
+	l := f.looks.Get().(*look)
+	l.name = name
+	if !f.do(ctx, &l.job) {
+		return Socket{}, f.hangs() // l may still be at work
+	}
+	socket, err := l.socket, l.err
+	f.looks.Put(l)
+	return socket, err
+}
+
+// look is the job of a Lookup.
+type look struct {
+	job
+	name   string
+	socket Socket
+	err    error
+}
+
+func newLook(f Folder) *look {
+	l := new(look)
+	l.job = job{run: func() { l.socket, l.err = f.lookup(l.name) }, late: func() { f.looks.Put(l) }}
+	return l
 }
 
 func (f Folder) lookup(name string) (Socket, error) {

@@ -1,0 +1,34 @@
+package scrape
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// block is memory into which an answer is read: its head, which must fit in
+// one, and its body. A scrape takes them one by one as bytes come, not as they
+// are announced: announcing costs a service nothing.
+type block [limits.Block]byte
+
+var (
+	blocks      = sync.Pool{New: func() any { return new(block) }}
+	blocksInUse atomic.Int64
+)
+
+// takeBlock returns a block, of any content. It fails with ErrTooMany when all
+// scrapes together hold limits.GatherTotal.
+func takeBlock() (*block, error) {
+	if blocksInUse.Add(1) > limits.GatherTotal/limits.Block {
+		blocksInUse.Add(-1)
+		return nil, fmt.Errorf("%w: answers of %d MiB are held already", ErrTooMany, limits.GatherTotal>>20)
+	}
+	return blocks.Get().(*block), nil
+}
+
+func giveBlock(b *block) {
+	blocksInUse.Add(-1)
+	blocks.Put(b)
+}
