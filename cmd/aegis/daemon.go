@@ -38,7 +38,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	d.http = d.web.HTTPServer()
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", s.sockdir, "version", version)
-		go func() { d.ended <- d.http.Serve(d.web.Allow(l, s.allow)) }()
+		go func() { d.ended <- d.http.Serve(d.web.Guard(l, s.allow)) }()
 	}
 	return d
 }

@@ -88,8 +88,10 @@ const (
 
 	// Gather is the largest body held back until it is whole, so that its
 	// failure can still become a status. Nine in ten services answer with
-	// under 100 kB. It bounds the memory of a scrape; what is larger streams.
-	Gather = 1 << 20
+	// under 100 kB. It bounds the memory of a scrape; what is larger streams,
+	// which is also cheaper: it stays in the processor's cache between the two
+	// sockets.
+	Gather = 256 << 10
 
 	// GatherTotal is how much memory the bodies held back may take in all: well
 	// under the MemoryMax= of the service unit.

@@ -25,6 +25,7 @@ type Answer struct {
 	length   int64    // of the body; -1 while unknown
 	size     int64    // of what is gathered
 	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
+	first    [1][]byte
 	full     []*block
 	whole    bool // the body was read to its end
 }
@@ -58,6 +59,7 @@ func (a *Answer) begin() error {
 func (a *Answer) gather() error {
 	e := a.e
 	from := e.start
+	a.gathered = a.first[:0]
 	for {
 		if err := a.take(); err != nil {
 			return err

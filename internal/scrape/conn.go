@@ -1,14 +1,11 @@
 package scrape
 
 import (
-	"container/list"
 	"context"
 	"net"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
@@ -23,8 +20,8 @@ type conn struct {
 	kept bool // it served a scrape before
 
 	// While idle, guarded by the pool.
-	idleSince time.Time
-	place     *list.Element
+	idleSince    time.Time
+	older, newer *conn
 }
 
 func dial(ctx context.Context, s sockdir.Socket, open *atomic.Int64) (*conn, error) {
@@ -44,12 +41,4 @@ func dial(ctx context.Context, s sockdir.Socket, open *atomic.Int64) (*conn, err
 func (c *conn) close() {
 	c.UnixConn.Close()
 	c.open.Add(-1)
-}
-
-// silent reports whether fd, a connection, is open and nothing has come that was
-// not read. It takes nothing.
-func silent(fd uintptr) bool {
-	var b [1]byte
-	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return err == unix.EAGAIN
 }

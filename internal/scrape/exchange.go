@@ -26,12 +26,14 @@ type exchange struct {
 	start, end int    // block[start:end] is still to be looked at
 	received   int64  // bytes, head included
 
+	head     []byte // of the request
 	asked    bool
-	unsent   []byte // of the request
+	unsent   []byte // of head
 	spoilt   bool   // the connection is not fit for another request
 	firstErr error  // of what begin did
 
 	answer Answer
+	poll   [1]unix.PollFd
 	// begin and abort as functions, made once.
 	onReady func(fd uintptr) bool
 	onEnd   func()
@@ -50,11 +52,20 @@ var longAgo = time.Unix(1, 0)
 // ends, whichever is first.
 func newExchange(ctx context.Context, c *conn, req Request) *exchange {
 	e := exchanges.Get().(*exchange)
-	*e = exchange{ctx: ctx, conn: c, req: req, onReady: e.onReady, onEnd: e.onEnd}
+	*e = exchange{ctx: ctx, conn: c, req: req, head: req.appendHead(e.head[:0]), onReady: e.onReady, onEnd: e.onEnd}
 	deadline, _ := ctx.Deadline() // if there is none, zero, which is none to the connection too
 	c.SetDeadline(deadline)
-	e.release = context.AfterFunc(ctx, e.onEnd)
+	e.release = afterFunc(ctx, e.onEnd)
 	return e
+}
+
+// afterFunc is context.AfterFunc, without what that adds for a context that has
+// such a method itself.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface{ AfterFunc(func()) func() bool }); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 func (e *exchange) abort() { e.conn.SetDeadline(longAgo) }
@@ -101,7 +112,7 @@ func (e *exchange) ask() error {
 func (e *exchange) begin(fd uintptr) (done bool) {
 	if !e.asked {
 		e.asked = true
-		quiet := silent(fd)
+		quiet := e.silent(fd)
 		if e.conn.kept && !quiet {
 			// Closed; or bytes that came after the last answer, and would be
 			// taken for the start of this.
@@ -131,18 +142,26 @@ func (e *exchange) begin(fd uintptr) (done bool) {
 	return true
 }
 
+// silent reports whether fd, a connection, is open and nothing has come that was
+// not read.
+func (e *exchange) silent(fd uintptr) bool {
+	e.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+	n, err := ignoringEINTR(func() (int, error) { return unix.Poll(e.poll[:], 0) })
+	return err == nil && n == 0
+}
+
 // send writes as much of the request as the socket takes. A failure is no reason
 // not to read: a service may answer before it has read the request, and the
 // connection says what is wrong.
 func (e *exchange) send(fd uintptr) {
-	n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(fd), e.req.head) })
+	n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(fd), e.head) })
 	switch {
 	case err == unix.EAGAIN:
-		e.unsent = e.req.head
+		e.unsent = e.head
 	case err != nil:
 		e.spoilt = true
 	default:
-		e.unsent = e.req.head[n:]
+		e.unsent = e.head[n:]
 	}
 }
 

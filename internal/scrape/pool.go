@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"container/list"
 	"fmt"
 	"slices"
 	"sync"
@@ -17,7 +16,7 @@ import (
 type pool struct {
 	mu       sync.Mutex
 	services map[sockdir.ID]*service
-	oldest   list.List // idle *conn, longest idle first
+	idle     idleList
 	sweeper  *time.Timer
 	inFlight int
 }
@@ -70,13 +69,13 @@ func (p *pool) put(c *conn) {
 	defer p.mu.Unlock()
 	s := p.service(c.id)
 	c.kept, c.idleSince = true, time.Now()
-	c.place = p.oldest.PushBack(c)
+	p.idle.push(c)
 	s.idle = append(s.idle, c)
 	if len(s.idle) > limits.IdlePerTarget {
 		p.drop(s.idle[0])
 	}
-	if p.oldest.Len() > limits.IdleConns {
-		p.drop(p.oldest.Front().Value.(*conn))
+	if p.idle.n > limits.IdleConns {
+		p.drop(p.idle.oldest)
 	}
 	if p.sweeper == nil {
 		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
@@ -87,8 +86,7 @@ func (p *pool) put(c *conn) {
 func (p *pool) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for e := p.oldest.Front(); e != nil; e = p.oldest.Front() {
-		c := e.Value.(*conn)
+	for c := p.idle.oldest; c != nil; c = p.idle.oldest {
 		if left := limits.IdleConnTimeout - time.Since(c.idleSince); left > 0 {
 			p.sweeper.Reset(left)
 			return
@@ -102,12 +100,12 @@ func (p *pool) sweep() {
 func (p *pool) retain(ids map[sockdir.ID]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var next *list.Element
-	for e := p.oldest.Front(); e != nil; e = next {
-		next = e.Next()
-		if c := e.Value.(*conn); !ids[c.id] {
+	for c := p.idle.oldest; c != nil; {
+		newer := c.newer
+		if !ids[c.id] {
 			p.drop(c)
 		}
+		c = newer
 	}
 }
 
@@ -131,7 +129,7 @@ func (p *pool) drop(c *conn) {
 }
 
 func (p *pool) remove(c *conn) {
-	p.oldest.Remove(c.place)
+	p.idle.remove(c)
 	s := p.services[c.id]
 	i := slices.Index(s.idle, c)
 	s.idle = slices.Delete(s.idle, i, i+1)
@@ -143,4 +141,36 @@ func (p *pool) tidy(id sockdir.ID) {
 	if s := p.services[id]; s.inFlight == 0 && len(s.idle) == 0 {
 		delete(p.services, id)
 	}
+}
+
+// idleList is the idle connections, in the order in which they became that.
+type idleList struct {
+	oldest, newest *conn
+	n              int
+}
+
+func (l *idleList) push(c *conn) {
+	c.older, c.newer = l.newest, nil
+	if l.newest == nil {
+		l.oldest = c
+	} else {
+		l.newest.newer = c
+	}
+	l.newest = c
+	l.n++
+}
+
+func (l *idleList) remove(c *conn) {
+	if c.older == nil {
+		l.oldest = c.newer
+	} else {
+		c.older.newer = c.newer
+	}
+	if c.newer == nil {
+		l.newest = c.older
+	} else {
+		c.newer.older = c.older
+	}
+	c.older, c.newer = nil, nil
+	l.n--
 }

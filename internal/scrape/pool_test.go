@@ -244,8 +244,8 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	}
 	// As if limits.IdleConnTimeout had passed.
 	c.pool.mu.Lock()
-	for e := c.pool.oldest.Front(); e != nil; e = e.Next() {
-		e.Value.(*conn).idleSince = time.Now().Add(-limits.IdleConnTimeout)
+	for idle := c.pool.idle.oldest; idle != nil; idle = idle.newer {
+		idle.idleSince = time.Now().Add(-limits.IdleConnTimeout)
 	}
 	c.pool.mu.Unlock()
 	c.pool.sweep()

@@ -17,37 +17,45 @@ type Request struct {
 	// Timeout is how long the scrape may take: finding the socket, connecting,
 	// head and body.
 	Timeout time.Duration
-	head    []byte
+
+	from    *http.Request // the scraper's
+	timeout string        // as the scraper named it, empty where that is nonsense
 }
 
 // NewRequest makes the request for the service from the scraper's: its query
 // string byte for byte, its Host, the negotiation of format and encoding, and
 // the deadline where it names one.
 func NewRequest(from *http.Request) Request {
-	timeout, named := ParseTimeout(from.Header.Get(TimeoutHeader))
+	value := from.Header.Get(TimeoutHeader)
+	timeout, named := ParseTimeout(value)
+	if !named {
+		return Request{Timeout: limits.ScrapeTimeout, from: from}
+	}
+	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value}
+}
 
-	head := make([]byte, 0, 512)
+// appendHead appends the request as it is sent to the service.
+func (r Request) appendHead(head []byte) []byte {
 	head = append(head, "GET /metrics"...)
-	if from.URL.RawQuery != "" || from.URL.ForceQuery {
+	if r.from.URL.RawQuery != "" || r.from.URL.ForceQuery {
 		head = append(head, '?')
-		head = append(head, from.URL.RawQuery...)
+		head = append(head, r.from.URL.RawQuery...)
 	}
 	head = append(head, " HTTP/1.1\r\n"...)
-	host := from.Host
+	host := r.from.Host
 	if host == "" {
 		host = "localhost" // HTTP/1.0 has none, 1.1 requires one.
 	}
 	head = appendField(head, "Host", host)
 	for _, name := range passed {
-		if values := from.Header[name]; len(values) > 0 {
+		if values := r.from.Header[name]; len(values) > 0 {
 			head = appendField(head, name, strings.Join(values, ", "))
 		}
 	}
-	if !named {
-		return Request{Timeout: limits.ScrapeTimeout, head: append(head, "\r\n"...)}
+	if r.timeout != "" {
+		head = appendField(head, TimeoutHeader, r.timeout)
 	}
-	head = appendField(head, TimeoutHeader, from.Header.Get(TimeoutHeader))
-	return Request{Timeout: deadlineWithin(timeout), head: append(head, "\r\n"...)}
+	return append(head, "\r\n"...)
 }
 
 func appendField(head []byte, name, value string) []byte {

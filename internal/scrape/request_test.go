@@ -37,7 +37,7 @@ func TestNewRequest(t *testing.T) {
 		{name: "no host", from: "GET /svc HTTP/1.0\r\n\r\n", want: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 		{name: "an absolute URI", from: "GET http://other/svc?a HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics?a HTTP/1.1\r\nHost: other\r\n\r\n"},
 	} {
-		if got := string(NewRequest(request(t, tt.from)).head); got != tt.want {
+		if got := string(NewRequest(request(t, tt.from)).appendHead(nil)); got != tt.want {
 			t.Errorf("%s: %q\nwant %q", tt.name, got, tt.want)
 		}
 	}

@@ -3,8 +3,8 @@ package sockdir
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -34,6 +34,13 @@ type worker struct {
 	jobs  chan *job
 	done  chan struct{}
 	waits atomic.Bool // somebody waits; whoever takes it back decides between done and late
+	clock *time.Timer // stopped while nobody waits
+}
+
+func newWorker() *worker {
+	w := &worker{jobs: make(chan *job, 1), done: make(chan struct{}, 1), clock: time.NewTimer(time.Hour)}
+	w.clock.Stop()
+	return w
 }
 
 // do reports whether j was done before ctx ended, by its deadline or otherwise.
@@ -45,25 +52,33 @@ func (p patience) do(ctx context.Context, j *job) bool {
 	}
 	w.waits.Store(true)
 	w.jobs <- j
-	// Nearly always it takes microseconds, for which a timer is not worth it.
-	runtime.Gosched()
-	select {
-	case <-w.done:
-		p.idle <- w
-		return true
-	default:
-	}
-	ctx, cancel := untilDeadline(ctx)
-	defer cancel()
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-		if w.waits.CompareAndSwap(true, false) {
-			return false
-		}
-		<-w.done
+	if !w.wait(ctx) {
+		return false
 	}
 	p.idle <- w
+	return true
+}
+
+// wait reports whether the job was done before ctx ended. If not, the worker is
+// its own master again.
+func (w *worker) wait(ctx context.Context) bool {
+	// The worker's own clock costs less than a context's: nearly always this
+	// takes microseconds.
+	if deadline, ok := ctx.Deadline(); ok {
+		w.clock.Reset(time.Until(deadline))
+	}
+	select {
+	case <-w.done:
+		w.clock.Stop()
+		return true
+	case <-ctx.Done():
+	case <-w.clock.C:
+	}
+	w.clock.Stop()
+	if w.waits.CompareAndSwap(true, false) {
+		return false
+	}
+	<-w.done
 	return true
 }
 
@@ -77,13 +92,16 @@ func (p patience) worker(ctx context.Context) *worker {
 	}
 	select {
 	case p.hired <- struct{}{}:
-		w := &worker{jobs: make(chan *job, 1), done: make(chan struct{}, 1)}
+		w := newWorker()
 		go w.work(p.idle)
 		return w
 	default:
 	}
-	ctx, cancel := untilDeadline(ctx)
-	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok { // which ctx may leave to others to watch
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
 	select {
 	case w := <-p.idle:
 		return w
@@ -102,15 +120,6 @@ func (w *worker) work(idle chan<- *worker) {
 			idle <- w
 		}
 	}
-}
-
-// untilDeadline returns a context that ends when that of ctx's deadline comes: a
-// context may know its deadline and leave it to others to watch the clock.
-func untilDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, deadline)
-	}
-	return ctx, func() {}
 }
 
 // patiently returns what call returns, or, if ctx ends before, ErrHangs; what

@@ -40,19 +40,20 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// Allow returns l with every connection closed at accept whose address is in
-// none of the prefixes; with none given, or where l is no TCP listener, l
-// itself. Those closed are counted, and logged at most once in
-// limits.RefusalLogInterval.
-func (s *Server) Allow(l net.Listener, prefixes []netip.Prefix) net.Listener {
-	if _, tcp := l.(*net.TCPListener); !tcp || len(prefixes) == 0 {
+// Guard returns l as it is to be served: with every connection closed at accept
+// whose address is in none of the prefixes, if any are given. Those closed are
+// counted, and logged at most once in limits.RefusalLogInterval. What is not over
+// TCP has no address, and l is returned as it is.
+func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
 		return l
 	}
-	return &guarded{Listener: l, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
+	return &guarded{TCPListener: tcp, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
 }
 
 type guarded struct {
-	net.Listener
+	*net.TCPListener
 	prefixes []netip.Prefix
 	log      *slog.Logger
 	refused  prometheus.Counter
@@ -65,12 +66,12 @@ type guarded struct {
 // Accept returns the next connection that is allowed.
 func (g *guarded) Accept() (net.Conn, error) {
 	for {
-		c, err := g.Listener.Accept()
+		c, err := g.AcceptTCP()
 		if err != nil {
 			return nil, err
 		}
-		if g.allows(c.RemoteAddr()) {
-			return c, nil
+		if len(g.prefixes) == 0 || g.allows(c.RemoteAddr()) {
+			return newScraperConn(c), nil
 		}
 		c.Close()
 		g.refuse(c.RemoteAddr())

@@ -3,14 +3,17 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -73,13 +76,10 @@ func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
 		defer l.Close()
 		go prepared(l, response)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
+	l := listenLoopback(b)
 	s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
 	srv := s.HTTPServer()
-	go srv.Serve(l)
+	go srv.Serve(s.Guard(l, nil))
 	defer func() { srv.Close(); s.Close() }()
 
 	b.ReportAllocs()
@@ -173,3 +173,76 @@ func scrapeRaw(c net.Conn, r *bufio.Reader, request []byte) error {
 		}
 	}
 }
+
+// BenchmarkScrape is a scrape without net/http's part in it: what is allocated
+// here is Aegis' own and the libraries' on its behalf.
+//
+//	go test -run '^$' -bench Scrape -benchmem ./internal/web
+func BenchmarkScrape(b *testing.B) {
+	for _, size := range []int{1500, 30_000} {
+		b.Run(fmt.Sprintf("%dB-chunked", size), func(b *testing.B) {
+			dir := b.TempDir()
+			l, err := net.Listen("unix", filepath.Join(dir, "svc.sock"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			go prepared(l, response(size, true))
+			s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
+			defer s.Close()
+			w := &sink{header: make(http.Header)}
+			r, err := http.NewRequest("GET", "http://h/svc", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.Header = http.Header{
+				"Accept": {"text/plain"}, "User-Agent": {"Prometheus/3"}, "X-Prometheus-Scrape-Timeout-Seconds": {"10"},
+			}
+			// As in net/http: each request has a context of its own, with the
+			// scraper's connection in it.
+			tcp, err := net.Dial("tcp", listenLoopback(b).Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer tcp.Close()
+			parent := withScraperConn(b.Context(), newScraperConn(tcp.(*net.TCPConn)))
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				ctx, cancel := context.WithCancel(parent)
+				r := r.WithContext(ctx)
+				clear(w.header)
+				b.StartTimer()
+				s.ServeHTTP(w, r)
+				b.StopTimer()
+				cancel()
+				b.StartTimer()
+			}
+			if w.status != http.StatusOK || w.bytes != int64(b.N)*int64(size) {
+				b.Fatalf("status %d, %d bytes in %d scrapes", w.status, w.bytes, b.N)
+			}
+		})
+	}
+}
+
+func listenLoopback(b *testing.B) net.Listener {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	return l
+}
+
+// sink is a ResponseWriter that counts.
+type sink struct {
+	header http.Header
+	status int
+	bytes  int64
+}
+
+func (s *sink) Header() http.Header              { return s.header }
+func (s *sink) WriteHeader(status int)           { s.status = status }
+func (s *sink) Write(b []byte) (int, error)      { s.bytes += int64(len(b)); return len(b), nil }
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }

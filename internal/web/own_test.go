@@ -336,7 +336,7 @@ func TestAllow(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := a.HTTPServer()
-	go srv.Serve(a.Allow(l, prefixes))
+	go srv.Serve(a.Guard(l, prefixes))
 	defer srv.Close()
 	port := netip.MustParseAddrPort(l.Addr().String()).Port()
 
@@ -369,7 +369,7 @@ func TestAllowLeavesUnixListenersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if got := a.Allow(l, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); got != l {
+	if got := a.Guard(l, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); got != l {
 		t.Error("a Unix listener is guarded by address")
 	}
 }

@@ -19,7 +19,7 @@ import (
 func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	start := time.Now()
 	req := scrape.NewRequest(r)
-	ctx := deadlineContext{r.Context(), start.Add(req.Timeout)}
+	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout), scraperConnOf(r)}
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
 	o := outcome{at: start, result: resultOK}
@@ -58,17 +58,6 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// deadlineContext knows when it should end and leaves it to who waits to watch
-// the clock, as the folder and the scrape do: most scrapes take less time than a
-// timer is worth.
-type deadlineContext struct {
-	context.Context
-	deadline time.Time
-}
-
-// Deadline returns when who works for this context has to stop.
-func (c deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }
-
 // find looks name up, if there is room for one more scrape.
 func (s *Server) find(ctx context.Context, name string) (sockdir.Socket, error) {
 	if s.requests.Load() > limits.Scrapes {
@@ -82,11 +71,11 @@ func (s *Server) find(ctx context.Context, name string) (sockdir.Socket, error) 
 }
 
 // errOldHTTP is the scraper's failing, not the service's.
-var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d MiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.Gather>>20)
+var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d KiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.Gather>>10)
 
 // scrape relays one scrape of socket. It reports whether the answer to the
 // scraper has begun, and how many bytes of body it took.
-func (s *Server) scrape(ctx context.Context, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request) (begun bool, bytes int64, err error) {
+func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request) (begun bool, bytes int64, err error) {
 	a, err := s.client.Get(ctx, socket, req)
 	if err != nil {
 		return false, 0, err
@@ -104,7 +93,13 @@ func (s *Server) scrape(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return false, 0, errOldHTTP
 	}
 	writeHead(w, a, a.Length())
+	if ctx.conn != nil {
+		ctx.conn.together()
+	}
 	bytes, err = a.WriteTo(w)
+	if ctx.conn != nil && err == nil {
+		err = ctx.conn.apart(w)
+	}
 	return true, bytes, err
 }
 
@@ -112,12 +107,14 @@ func (s *Server) scrape(ctx context.Context, w http.ResponseWriter, r *http.Requ
 // the service's.
 func writeHead(w http.ResponseWriter, a *scrape.Answer, length int64) {
 	h := w.Header()
-	h["Content-Type"] = []string{a.ContentType}
+	values := []string{a.ContentType, a.ContentEncoding, ""}
+	h["Content-Type"] = values[:1:1]
 	if a.ContentEncoding != "" {
-		h["Content-Encoding"] = []string{a.ContentEncoding}
+		h["Content-Encoding"] = values[1:2:2]
 	}
 	if length >= 0 {
-		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+		values[2] = strconv.FormatInt(length, 10)
+		h["Content-Length"] = values[2:3:3]
 	}
 	w.WriteHeader(http.StatusOK)
 }

@@ -55,6 +55,7 @@ func (s *Server) HTTPServer() *http.Server {
 		MaxHeaderBytes:               limits.Head - 4<<10, // net/http adds as much.
 		DisableGeneralOptionsHandler: true,                // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
+		ConnContext:                  withScraperConn,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

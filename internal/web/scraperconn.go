@@ -1,0 +1,179 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// scraperConn is a scraper's connection over TCP. It knows the order in which
+// net/http uses a connection, and makes two things cheap that are not in
+// net/http: sending the head of an answer together with its body, and noticing
+// that the scraper hung up.
+type scraperConn struct {
+	*net.TCPConn
+
+	// Used by the goroutine that answers, alone.
+	hold bool // a small Write waits for the one after it
+	held *smallWrite
+	both [2][]byte
+
+	mu     sync.Mutex
+	gone   bool   // the scraper hung up
+	onGone func() // called then
+	forget func() bool
+}
+
+// smallWrite holds what net/http writes before the body or a part of it: its
+// buffer of 4 KiB.
+type smallWrite struct {
+	n     int
+	bytes [4 << 10]byte
+}
+
+var smallWrites = sync.Pool{New: func() any { return new(smallWrite) }}
+
+func newScraperConn(c *net.TCPConn) *scraperConn {
+	s := &scraperConn{TCPConn: c}
+	s.forget = s.forgetGone
+	return s
+}
+
+type scraperConnKey struct{}
+
+// withScraperConn makes c known to the handlers of its requests.
+func withScraperConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, scraperConnKey{}, c)
+}
+
+// scraperConnOf returns the connection on which r came, nil if that is another
+// kind: over TLS, say, there is more between it and the answer.
+func scraperConnOf(r *http.Request) *scraperConn {
+	c, _ := r.Context().Value(scraperConnKey{}).(*scraperConn)
+	return c
+}
+
+// Read reads, and notices the end. While a request is answered net/http reads
+// for no other reason.
+func (c *scraperConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.mu.Lock()
+		f := c.onGone
+		c.gone, c.onGone = true, nil
+		c.mu.Unlock()
+		if f != nil {
+			f()
+		}
+	}
+	return n, err
+}
+
+// afterGone arranges to call f when the scraper hangs up. The function that it
+// returns takes that back, and reports whether it was in time.
+func (c *scraperConn) afterGone(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		go f()
+	} else {
+		c.onGone = f
+	}
+	return c.forget
+}
+
+func (c *scraperConn) forgetGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	inTime := c.onGone != nil
+	c.onGone = nil
+	return inTime
+}
+
+func (c *scraperConn) isGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
+}
+
+// together has small writes wait for the one after them, until apart.
+func (c *scraperConn) together() { c.hold = true }
+
+// Write writes p, after what was held back.
+func (c *scraperConn) Write(p []byte) (int, error) {
+	if c.held == nil {
+		if !c.hold || len(p) > len(smallWrite{}.bytes) {
+			return c.TCPConn.Write(p)
+		}
+		c.held = smallWrites.Get().(*smallWrite)
+		c.held.n = copy(c.held.bytes[:], p)
+		return len(p), nil
+	}
+	held := c.held
+	c.held = nil
+	c.both = [2][]byte{held.bytes[:held.n], p}
+	buffers := net.Buffers(c.both[:])
+	n, err := buffers.WriteTo(c.TCPConn)
+	c.both = [2][]byte{}
+	smallWrites.Put(held)
+	return max(int(n)-held.n, 0), err
+}
+
+// ReadFrom copies from r, in the kernel where that is a Unix connection, after
+// what was held back.
+func (c *scraperConn) ReadFrom(r io.Reader) (int64, error) {
+	if c.held != nil {
+		if _, err := c.Write(nil); err != nil {
+			return 0, err
+		}
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// apart ends what together began: whatever of the answer is still held back, here
+// or in w, is written.
+func (c *scraperConn) apart(w http.ResponseWriter) error {
+	c.hold = false
+	if c.held == nil {
+		return nil
+	}
+	err := http.NewResponseController(w).Flush()
+	if c.held != nil {
+		_, err = c.Write(nil)
+	}
+	return err
+}
+
+// scrapeContext is the context of a scrape. It knows its deadline and leaves it
+// to who waits to watch the clock, as the folder and the scrape do: most scrapes
+// take less time than a timer is worth.
+type scrapeContext struct {
+	context.Context // of the request
+	deadline        time.Time
+	conn            *scraperConn // may be nil
+}
+
+// Deadline returns when who works for this context has to stop.
+func (c *scrapeContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Err returns why the context has ended, but not for its deadline.
+func (c *scrapeContext) Err() error {
+	if c.conn != nil && c.conn.isGone() {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// AfterFunc is what context.AfterFunc asks for: it calls f when the scraper hangs
+// up.
+func (c *scrapeContext) AfterFunc(f func()) (stop func() bool) {
+	if c.conn != nil {
+		return c.conn.afterGone(f)
+	}
+	return context.AfterFunc(c.Context, f)
+}
