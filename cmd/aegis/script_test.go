@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"aegis": main})
+	testscript.Main(m, map[string]func(){"aegis": main, "sample-services": serveSamples})
 }
 
 // TestScripts runs the command lines in testdata/script. Beside testscript's

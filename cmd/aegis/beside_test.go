@@ -1,0 +1,352 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// BenchmarkBeside measures what a scrape costs in processor time, side by side
+// with nginx and HAProxy doing the same job, where those are installed. All are
+// loaded in turns, a round of a second each for every count of -benchtime, and
+// the figures are medians of the rounds. A ratio under 1 means that Aegis is
+// cheaper.
+//
+//	go test -run '^$' -bench Beside -benchtime 5x ./cmd/aegis
+//
+// nginx-any maps any name to its socket, as Aegis does. nginx-pinned and haproxy
+// have the one socket that is scraped in their configuration, and keep
+// connections to it: less than Aegis' job.
+func BenchmarkBeside(b *testing.B) {
+	aegis := buildProgram(b, b.TempDir(), "aegis", ".")
+	for _, payload := range []payload{{1500, "length"}, {30_000, "chunked"}, {100_000, "length"}, {1_000_000, "chunked"}, {5_000_000, "length"}} {
+		b.Run(fmt.Sprintf("%dB-%s", payload.size, payload.framing), func(b *testing.B) {
+			dir := sampleServices(b, 1, payload)
+			proxies := startProxies(b, aegis, dir, "aegis", "nginx-any", "nginx-pinned", "haproxy")
+			costs := make(map[string][]float64)
+			for b.Loop() {
+				for _, p := range proxies {
+					costs[p.name] = append(costs[p.name], p.cost(b, 4, 1))
+				}
+			}
+			own := median(costs["aegis"])
+			b.ReportMetric(own, "aegis-µs/scrape")
+			for _, p := range proxies[1:] {
+				b.ReportMetric(own/median(costs[p.name]), "aegis/"+p.name)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkGrowth measures, beside nginx, how the cost of a scrape and resident
+// memory grow with the number of sockets and of scrapers.
+//
+//	go test -run '^$' -bench Growth -benchtime 3x ./cmd/aegis
+func BenchmarkGrowth(b *testing.B) {
+	aegis := buildProgram(b, b.TempDir(), "aegis", ".")
+	for _, sockets := range []int{1, 100, 1000, 5000} {
+		dir := sampleServices(b, sockets, payload{30_000, "chunked"})
+		for _, scrapers := range []int{4, 256} {
+			if sockets == 1 && scrapers > 4 {
+				continue // They would be told that it is busy.
+			}
+			b.Run(fmt.Sprintf("sockets-%d/scrapers-%d", sockets, scrapers), func(b *testing.B) {
+				proxies := startProxies(b, aegis, dir, "aegis", "nginx-any")
+				costs := make(map[string][]float64)
+				for b.Loop() {
+					for _, p := range proxies {
+						costs[p.name] = append(costs[p.name], p.cost(b, scrapers, sockets))
+					}
+				}
+				own := median(costs["aegis"])
+				b.ReportMetric(own, "aegis-µs/scrape")
+				for _, p := range proxies {
+					b.ReportMetric(p.residentMiB(b), p.name+"-MiB")
+				}
+				for _, p := range proxies[1:] {
+					b.ReportMetric(own/median(costs[p.name]), "aegis/"+p.name)
+				}
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkMemory measures resident memory with 5,000 sockets, idle and after
+// 1,000 of them were scraped once over as many connections, which are kept.
+//
+//	go test -run '^$' -bench Memory -benchtime 1x ./cmd/aegis
+func BenchmarkMemory(b *testing.B) {
+	aegis := buildProgram(b, b.TempDir(), "aegis", ".")
+	dir := sampleServices(b, 5000, payload{30_000, "chunked"})
+	for b.Loop() {
+		for _, p := range startProxies(b, aegis, dir, "aegis", "nginx-any") {
+			b.ReportMetric(p.residentMiB(b), p.name+"-idle-MiB")
+			for i := range 1000 {
+				s := p.dial(b)
+				defer s.Close()
+				if err := s.scrape(i); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(p.residentMiB(b), p.name+"-kept-MiB")
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
+	return values[len(values)/2]
+}
+
+// proxy is a running program that maps GET /svcN to GET /metrics on svcN.sock.
+type proxy struct {
+	name string
+	port int
+	pid  int
+}
+
+// startProxies starts those that are installed of the named proxies for the
+// sockets in dir. The first must be.
+func startProxies(b *testing.B, aegis, dir string, names ...string) []*proxy {
+	b.Helper()
+	var proxies []*proxy
+	for _, name := range names {
+		port := freePort(b)
+		cmd := proxyCommand(b, name, aegis, dir, port)
+		if _, err := exec.LookPath(cmd.Path); err != nil {
+			b.Logf("%s left out: %v", name, err)
+			continue
+		}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() })
+		p := &proxy{name, port, cmd.Process.Pid}
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if c, err := net.Dial("tcp", p.addr()); err == nil {
+				c.Close()
+				break
+			}
+			if time.Now().After(end) {
+				b.Fatalf("%s does not listen", name)
+			}
+		}
+		proxies = append(proxies, p)
+	}
+	return proxies
+}
+
+func proxyCommand(b *testing.B, name, aegis, dir string, port int) *exec.Cmd {
+	b.Helper()
+	work := b.TempDir()
+	if err := os.Chmod(work, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	config := filepath.Join(work, name)
+	write := func(text string) {
+		text = strings.NewReplacer("WORK", work, "RUN", dir, "PORT", strconv.Itoa(port)).Replace(text)
+		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	const nginx = `worker_processes 2; daemon off; pid WORK/pid; error_log WORK/log;
+events { worker_connections 4096; }
+http {
+	access_log off; keepalive_requests 100000000;
+	client_body_temp_path WORK/1; proxy_temp_path WORK/2; fastcgi_temp_path WORK/3; uwsgi_temp_path WORK/4; scgi_temp_path WORK/5;
+	proxy_buffers 64 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
+	proxy_http_version 1.1; proxy_set_header Connection "";
+	upstream s { server unix:RUN/svc0.sock; keepalive 64; }
+	server { listen 127.0.0.1:PORT; LOCATION }
+}`
+	switch name {
+	case "nginx-any":
+		write(strings.Replace(nginx, "LOCATION", `location ~ ^/(?<name>[A-Za-z0-9_-]+)$ { proxy_pass http://unix:RUN/$name.sock:/metrics; }`, 1))
+	case "nginx-pinned":
+		write(strings.Replace(nginx, "LOCATION", `location = /svc0 { proxy_pass http://s/metrics; }`, 1))
+	case "haproxy":
+		write(`global
+	nbthread 2
+	maxconn 4000
+defaults
+	mode http
+	timeout client 30s
+	timeout server 30s
+	timeout connect 5s
+	option splice-auto
+frontend f
+	bind 127.0.0.1:PORT
+	default_backend b
+backend b
+	http-reuse always
+	http-request set-path /metrics
+	server s unix@RUN/svc0.sock
+`)
+		return exec.Command("haproxy", "-f", config)
+	default:
+		return exec.Command(aegis, "-hostport", fmt.Sprintf("127.0.0.1:%d", port), "-sockdir", dir)
+	}
+	return exec.Command("nginx", "-c", config)
+}
+
+func freePort(b *testing.B) int {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (p *proxy) addr() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
+
+// cost loads p for a second with scrapers that scrape without pause, all sockets
+// in turn, and returns the microseconds of processor time that a scrape took.
+func (p *proxy) cost(b *testing.B, scrapers, sockets int) float64 {
+	b.Helper()
+	var (
+		done    sync.WaitGroup
+		mu      sync.Mutex
+		scrapes int
+	)
+	before, end := p.cpu(b), time.Now().Add(time.Second)
+	for i := range scrapers {
+		s := p.dial(b)
+		done.Go(func() {
+			defer s.Close()
+			n := 0
+			for ; time.Now().Before(end); n++ {
+				if err := s.scrape((i + n*7919) % sockets); err != nil {
+					b.Errorf("%s: %v", p.name, err)
+					return
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			scrapes += n
+		})
+	}
+	done.Wait()
+	return (p.cpu(b) - before).Seconds() * 1e6 / float64(max(scrapes, 1))
+}
+
+// cpu returns the processor time that p and its children have taken.
+func (p *proxy) cpu(b *testing.B) time.Duration {
+	var ticks int
+	for _, pid := range p.processes(b) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		for _, field := range fields[11:13] { // utime and stime, proc_pid_stat(5)
+			n, _ := strconv.Atoi(field)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * (time.Second / 100)
+}
+
+func (p *proxy) residentMiB(b *testing.B) float64 {
+	var total float64
+	for _, pid := range p.processes(b) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		var kib float64
+		_, rest, _ := bytes.Cut(status, []byte("VmRSS:"))
+		fmt.Sscan(string(rest), &kib)
+		total += kib / 1024
+	}
+	return total
+}
+
+// processes returns p's and its children's identifiers.
+func (p *proxy) processes(b *testing.B) []int {
+	pids := []int{p.pid}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, field := range strings.Fields(string(children)) {
+		pid, _ := strconv.Atoi(field)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// scraperConn is a connection that scrapes one target after the other.
+type scraperConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (p *proxy) dial(b *testing.B) *scraperConn {
+	b.Helper()
+	c, err := net.Dial("tcp", p.addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &scraperConn{c, bufio.NewReaderSize(c, 32<<10)}
+}
+
+// scrape scrapes svcN. It looks at the answer no more than it must to find its
+// end.
+func (s *scraperConn) scrape(n int) error {
+	if _, err := fmt.Fprintf(s, "GET /svc%d HTTP/1.1\r\nHost: bench\r\n\r\n", n); err != nil {
+		return err
+	}
+	length, status := -1, ""
+	for {
+		line, err := s.r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		switch name, value, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": ")); {
+		case status == "":
+			status = string(name)
+			continue
+		case strings.EqualFold(string(name), "Content-Length"):
+			length, _ = strconv.Atoi(string(value))
+			continue
+		case len(name) > 0:
+			continue
+		}
+		break
+	}
+	if !strings.Contains(status, " 200 ") {
+		return fmt.Errorf("svc%d: %s", n, status)
+	}
+	if length >= 0 {
+		_, err := s.r.Discard(length)
+		return err
+	}
+	for {
+		line, err := s.r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 64)
+		if err != nil {
+			return err
+		}
+		if _, err := s.r.Discard(int(size) + 2); err != nil || size == 0 {
+			return err
+		}
+	}
+}
