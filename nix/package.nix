@@ -24,7 +24,7 @@ buildGoModule (finalAttrs: {
   };
 
   # .ci/nix compares this with the module graph and prints the right one.
-  vendorHash = "sha256-hYIseCA1gMFiT1r4iNhC/NqNXO/gvGi8l9+VVuS81K8=";
+  vendorHash = "sha256-VNia9llNGahK57UlY95fyCAYKZ4FVL5VXc/PsxDn73I=";
 
   # Static: under the unit's NoExecPaths=/ there is no loader to be run.
   env.CGO_ENABLED = 0;

@@ -18,9 +18,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
@@ -40,12 +40,22 @@ type checked struct {
 	Seconds float64 `json:"seconds"`
 	Bytes   int     `json:"bytes"`
 	Samples int     `json:"samples"`
+	// Lint is what promlint says, with -lint.
+	Lint []problem `json:"lint,omitempty"`
+}
+
+// problem is a promlint.Problem.
+type problem struct {
+	Metric string `json:"metric"`
+	Text   string `json:"text"`
 }
 
 // check scrapes targets once, as the daemon would, and says what is wrong.
 func check(args []string, p process) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	dir := fs.String("sockdir", "./run", "")
+	file := fs.String("config.file", "", "")
+	lint := fs.Bool("lint", false, "")
 	output := fs.String("output", "table", "")
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
@@ -58,15 +68,19 @@ func check(args []string, p process) error {
 	if err != nil {
 		return err
 	}
-	folder := sockdir.New(path)
+	targets, err := readTargets(*file)
+	if err != nil {
+		return err
+	}
+	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
 	var unserved []sockdir.Entry
 	if len(names) == 0 {
-		if names, unserved, err = entries(folder); err != nil {
+		if names, unserved, err = entries(catalog); err != nil {
 			return fmt.Errorf("finding the sockets: %w", err)
 		}
 	}
-	results := checkAll(folder, names)
+	results := checker{catalog: catalog, lint: *lint}.all(names)
 	if err := report(p, *output, path, results, unserved); err != nil {
 		return err
 	}
@@ -79,18 +93,17 @@ func check(args []string, p process) error {
 	return nil
 }
 
-// entries returns the names of the sockets in the folder, and what else there is
-// that is not served.
-func entries(folder sockdir.Folder) (names []string, unserved []sockdir.Entry, err error) {
+// entries returns the names of the targets, and what else there is that is not
+// served.
+func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ListTimeout)
 	defer cancel()
-	list, err := folder.List(ctx)
+	list, err := catalog.List(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, e := range list {
-		if err := web.Unserved(e); err != nil {
-			e.Err = err
+		if e.Err != nil {
 			unserved = append(unserved, e)
 		} else {
 			names = append(names, e.Name)
@@ -99,18 +112,25 @@ func entries(folder sockdir.Folder) (names []string, unserved []sockdir.Entry, e
 	return names, unserved, nil
 }
 
-// checkAll checks the targets, some at a time, and returns how they are in the
-// order of their names.
-func checkAll(folder sockdir.Folder, names []string) []checked {
-	var client scrape.Client
-	defer client.Retain(nil)
+// checker checks targets with the code of the daemon.
+type checker struct {
+	client  *scrape.Client
+	catalog *web.Catalog
+	lint    bool
+}
+
+// all checks the targets, some at a time, and returns how they are in the order
+// of their names.
+func (c checker) all(names []string) []checked {
+	c.client = new(scrape.Client)
+	defer c.client.Retain(nil)
 	results := make([]checked, len(names))
 	slots := make(chan struct{}, limits.ScrapesPerTarget)
 	var done sync.WaitGroup
 	for i, name := range names {
 		slots <- struct{}{}
 		done.Go(func() {
-			results[i] = checkOne(&client, folder, name)
+			results[i] = c.one(name)
 			<-slots
 		})
 	}
@@ -118,28 +138,39 @@ func checkAll(folder sockdir.Folder, names []string) []checked {
 	return results
 }
 
-func checkOne(client *scrape.Client, folder sockdir.Folder, name string) checked {
-	c := checked{Name: name, Result: "ok"}
+func (c checker) one(name string) checked {
+	result := checked{Name: name, Result: "ok"}
 	start := time.Now()
-	contentType, body, err := scrapeTarget(client, folder, name)
-	c.Seconds = time.Since(start).Seconds()
-	c.Bytes = len(body)
+	contentType, body, err := c.scrape(name)
+	result.Seconds = time.Since(start).Seconds()
+	result.Bytes = len(body)
+	var families []*dto.MetricFamily
 	if err == nil {
-		c.Samples, err = countSamples(contentType, body)
+		families, err = parseExposition(contentType, body)
 	}
 	if err != nil {
-		c.Result, c.Error = web.Result(err), err.Error()
+		result.Result, result.Error = web.Result(err), err.Error()
+		return result
 	}
-	return c
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			result.Samples += samplesOf(m)
+		}
+	}
+	if c.lint {
+		// Its errors are of parsing, which has been done.
+		problems, _ := promlint.NewWithMetricFamilies(families).Lint()
+		for _, p := range problems {
+			result.Lint = append(result.Lint, problem(p))
+		}
+	}
+	return result
 }
 
-func scrapeTarget(client *scrape.Client, folder sockdir.Folder, name string) (contentType string, body []byte, err error) {
+func (c checker) scrape(name string) (contentType string, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ScrapeTimeout)
 	defer cancel()
-	if err := web.Unserved(sockdir.Entry{Name: name}); err != nil {
-		return "", nil, err
-	}
-	socket, err := folder.Lookup(ctx, name)
+	socket, err := c.catalog.Find(ctx, name)
 	if err != nil {
 		return "", nil, fmt.Errorf("%w%s", err, web.Hint(name))
 	}
@@ -150,7 +181,7 @@ func scrapeTarget(client *scrape.Client, folder sockdir.Folder, name string) (co
 	// The format that every service has, and that is parsed here.
 	r.Header.Set("Accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1")
 	r.Header.Set("User-Agent", "aegis-check/"+version)
-	a, err := client.Get(ctx, socket, scrape.NewRequest(r))
+	a, err := c.client.Get(ctx, socket, scrape.NewRequest(r).To(c.catalog.Target(name)))
 	if err != nil {
 		return "", nil, err
 	}
@@ -160,25 +191,26 @@ func scrapeTarget(client *scrape.Client, folder sockdir.Folder, name string) (co
 	return a.ContentType, buf.Bytes(), err
 }
 
-// countSamples parses an exposition and returns how many samples it has.
-func countSamples(contentType string, body []byte) (int, error) {
-	if strings.HasPrefix(contentType, "application/") {
-		// OpenMetrics or protobuf from a service that does not negotiate: that
-		// it came whole is all that is known of it.
-		return 0, nil
+// parseExposition returns the metrics of body.
+func parseExposition(contentType string, body []byte) (families []*dto.MetricFamily, err error) {
+	if strings.HasPrefix(contentType, "application/openmetrics-text") {
+		// From a service that does not negotiate, and expfmt cannot read it:
+		// that it came whole is all that is known of it.
+		return nil, nil
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
+	format := expfmt.ResponseFormat(http.Header{"Content-Type": {contentType}})
+	if format.FormatType() == expfmt.TypeUnknown {
+		format = expfmt.NewFormat(expfmt.TypeTextPlain)
 	}
-	samples := 0
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			samples += samplesOf(m)
+	for decoder := expfmt.NewDecoder(bytes.NewReader(body), format); ; {
+		f := new(dto.MetricFamily)
+		if err := decoder.Decode(f); err == io.EOF {
+			return families, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
 		}
+		families = append(families, f)
 	}
-	return samples, nil
 }
 
 // samplesOf returns how many lines m takes in the text format.
@@ -219,6 +251,9 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 	for _, r := range results {
 		if r.Error != "" {
 			fmt.Fprintf(p.stdout, "\n%s: %s\n", printableName(r.Name), r.Error)
+		}
+		for _, problem := range r.Lint {
+			fmt.Fprintf(p.stdout, "\n%s: lint: %s: %s\n", r.Name, strconv.QuoteToGraphic(problem.Metric), problem.Text)
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 // daemon is Aegis at work: start, READY, signals, drain, end.
 type daemon struct {
 	process
+	settings
 	listeners []net.Listener
 	web       *web.Server
 	http      *http.Server
@@ -28,11 +29,11 @@ type daemon struct {
 
 func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger) *daemon {
 	d := &daemon{
-		process: p, listeners: listeners, log: log,
+		process: p, settings: s, listeners: listeners, log: log,
 		ended:   make(chan error, len(listeners)),
 		manager: systemd.NewManager(func(err error) { log.Warn("service manager", "error", err) }),
 		web: web.New(web.Config{
-			Folder: sockdir.New(s.sockdir), Log: log, Version: version, Revision: buildRevision(),
+			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
 		}),
 	}
 	d.http = d.web.HTTPServer()
@@ -74,13 +75,19 @@ func (d *daemon) reloads(ctx context.Context) {
 	}
 }
 
-// reload re-reads what can be re-read: the folder, and which connections to
-// services still lead anywhere. Listeners and scrapes are not touched.
+// reload re-reads what can be re-read: the targets file, the folder, and which
+// connections to services still lead anywhere. Listeners and scrapes are not
+// touched.
 func (d *daemon) reload(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, limits.Reload)
 	defer cancel()
 	d.manager.Reloading()
-	if err := d.web.Reload(ctx); err != nil {
+	file, err := readTargets(d.targetsFile)
+	d.web.Retarget(file, err)
+	if err == nil {
+		err = d.web.Reload(ctx)
+	}
+	if err != nil {
 		d.log.Warn("reload failed, all stays as it was", "error", err)
 		d.manager.Ready(fmt.Sprintf("reload failed, all stays as it was: %v", err))
 		return

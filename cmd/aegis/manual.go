@@ -20,11 +20,15 @@ Flags of serve:
                           later
   -allow PREFIX,...       the addresses and prefixes that may connect, such as
                           10.100.0.0/24,fda2::/16 (default: all)
+  -config.file FILE       the targets file: what goes for single targets, such as
+                          another path than /metrics (default: none)
   -log.level LEVEL        debug, info, warn or error (default info); debug logs
                           each scrape
 
 Flags of check:
   -sockdir FOLDER         where the sockets are (default ./run)
+  -config.file FILE       the targets file, which is checked too (default: none)
+  -lint                   say what could be better about the metrics themselves
   -output FORMAT          table or json (default table)
 
 Flags of demo:
@@ -42,8 +46,8 @@ Paths:
 Signals:
   SIGTERM, SIGINT  finish the scrapes under way, then stop; a second one stops
                    at once
-  SIGHUP           reload: look at the folder anew, drop connections to sockets
-                   that are gone
+  SIGHUP           reload: read the targets file and look at the folder anew,
+                   drop connections to sockets that are gone
 
 Under systemd, listeners of a socket unit go before -hostport.
 

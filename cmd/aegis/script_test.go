@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,10 +22,12 @@ func TestMain(m *testing.M) {
 //
 //	freeport VAR        put the number of a free TCP port into $VAR
 //	fetch STATUS URL    GET URL until it answers, want STATUS, print the body
+//	until TEXT URL      GET URL until its answer has TEXT in it
+//	hangup              send SIGHUP to the program started last
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"freeport": freeport, "fetch": fetch},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"freeport": freeport, "fetch": fetch, "until": until, "hangup": hangup},
 	})
 }
 
@@ -54,4 +58,24 @@ func fetch(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return
 	}
+}
+
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	var body []byte
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		resp, err := http.Get(args[1])
+		ts.Check(err)
+		body, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		if strings.Contains(string(body), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("GET %s never had %q in it, but\n%s", args[1], args[0], body)
+}
+
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	started := ts.BackgroundCmds()
+	ts.Check(started[len(started)-1].Process.Signal(syscall.SIGHUP))
 }

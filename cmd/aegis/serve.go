@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/systemd"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
@@ -15,6 +16,8 @@ type settings struct {
 	hostport      string
 	hostportGiven bool
 	sockdir       string
+	targetsFile   string // empty if there is none
+	targets       config.File
 	allow         []netip.Prefix
 	level         slog.Level
 }
@@ -27,6 +30,7 @@ func serve(args []string, p process) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&s.hostport, "hostport", "[::]:31337", "")
 	fs.StringVar(&s.sockdir, "sockdir", "./run", "")
+	fs.StringVar(&s.targetsFile, "config.file", "", "")
 	fs.Func("allow", "", func(list string) error {
 		prefixes, err := web.ParsePrefixes(list)
 		s.allow = append(s.allow, prefixes...)
@@ -50,10 +54,21 @@ func serve(args []string, p process) error {
 		return err
 	}
 	s.sockdir = dir
+	if s.targets, err = readTargets(s.targetsFile); err != nil {
+		return err
+	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
 	ls, err := listeners(s, log)
 	if err != nil {
 		return err
 	}
 	return newDaemon(ls, s, p, log).run()
+}
+
+// readTargets reads the targets file, if there is one.
+func readTargets(path string) (config.File, error) {
+	if path == "" {
+		return config.File{}, nil
+	}
+	return config.Read(path)
 }

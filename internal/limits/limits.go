@@ -138,6 +138,10 @@ const (
 	// service that makes them without end must not fill Aegis' memory.
 	Targets = 10_000
 
+	// TargetsFile is the most bytes of a targets file: some hundred for each of
+	// Targets.
+	TargetsFile = 4 << 20
+
 	// ForgetAfter is how long a target that is gone keeps its series: long
 	// enough for an alert on the last of them to fire.
 	ForgetAfter = time.Hour

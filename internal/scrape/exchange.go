@@ -154,6 +154,9 @@ func (e *exchange) silent(fd uintptr) bool {
 // not to read: a service may answer before it has read the request, and the
 // connection says what is wrong.
 func (e *exchange) send(fd uintptr) {
+	if len(e.head) == 0 {
+		return
+	}
 	n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(fd), e.head) })
 	switch {
 	case err == unix.EAGAIN:
@@ -209,6 +212,9 @@ func (e *exchange) line() ([]byte, error) {
 // readHead reads the head of the answer, past interim ones (RFC 9110 section
 // 15.2).
 func (e *exchange) readHead() (head, error) {
+	if e.req.raw {
+		return rawHead, nil
+	}
 	for range 1 + limits.Interim {
 		h, err := e.oneHead()
 		switch {
@@ -219,7 +225,7 @@ func (e *exchange) readHead() (head, error) {
 		case h.status == http.StatusOK:
 			return h, h.framed()
 		case h.status < 100 || h.status > 199:
-			return h, statusError(h.status)
+			return h, statusError(e.req.path, h.status)
 		}
 	}
 	return head{}, invalid("more than %d interim answers", limits.Interim)
@@ -242,17 +248,17 @@ func (e *exchange) oneHead() (head, error) {
 	return h, err
 }
 
-func statusError(status int) error {
+func statusError(path string, status int) error {
 	advice := "look at the service's own log"
 	switch status {
 	case http.StatusNotFound:
-		advice = "it serves no /metrics on this socket"
+		advice = "it serves no " + path + " on this socket; a path of its own is for the targets file (-config.file)"
 	case http.StatusUnauthorized, http.StatusForbidden:
-		advice = "its /metrics wants credentials, and Aegis passes none on"
+		advice = "its metrics want credentials, and Aegis passes none on"
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		advice = "its /metrics is a redirect, and Aegis follows none"
+		advice = "it is a redirect, and Aegis follows none"
 	}
-	return fmt.Errorf("%w: GET /metrics gave %d %s; %s", ErrStatus, status, http.StatusText(status), advice)
+	return fmt.Errorf("%w: GET %s gave %d %s; %s", ErrStatus, path, status, http.StatusText(status), advice)
 }
 
 // finish ends the exchange and its answer. It gives the connection to p, or

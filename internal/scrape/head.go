@@ -3,6 +3,7 @@ package scrape
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ type head struct {
 	contentType     string
 	contentEncoding string
 }
+
+// rawHead stands for the head that an answer without HTTP does not have.
+var rawHead = head{status: http.StatusOK, length: -1, close: true}
 
 // parseStatusLine begins a head.
 func parseStatusLine(line []byte) (head, error) {

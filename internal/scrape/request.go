@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
@@ -20,6 +21,8 @@ type Request struct {
 
 	from    *http.Request // the scraper's
 	timeout string        // as the scraper named it, empty where that is nonsense
+	path    string
+	raw     bool
 }
 
 // NewRequest makes the request for the service from the scraper's: its query
@@ -29,14 +32,29 @@ func NewRequest(from *http.Request) Request {
 	value := from.Header.Get(TimeoutHeader)
 	timeout, named := ParseTimeout(value)
 	if !named {
-		return Request{Timeout: limits.ScrapeTimeout, from: from}
+		return Request{Timeout: limits.ScrapeTimeout, from: from, path: config.Default.Path}
 	}
-	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value}
+	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, path: config.Default.Path}
 }
 
-// appendHead appends the request as it is sent to the service.
+// To returns r as t needs it: with its path, its protocol, and no more time than
+// it is given.
+func (r Request) To(t config.Target) Request {
+	r.path, r.raw = t.Path, t.Raw
+	if t.Timeout > 0 {
+		r.Timeout = min(r.Timeout, t.Timeout)
+	}
+	return r
+}
+
+// appendHead appends the request as it is sent to the service: nothing, where
+// that speaks unasked.
 func (r Request) appendHead(head []byte) []byte {
-	head = append(head, "GET /metrics"...)
+	if r.raw {
+		return head
+	}
+	head = append(head, "GET "...)
+	head = append(head, r.path...)
 	if r.from.URL.RawQuery != "" || r.from.URL.ForceQuery {
 		head = append(head, '?')
 		head = append(head, r.from.URL.RawQuery...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,8 +43,19 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
+	return f.patientLookup(ctx, f.path+"/"+name+Suffix)
+}
+
+// Outside finds the socket at path, which the operator names: anywhere, and with
+// the patience that goes for the folder. The last element of path is not followed
+// if it is a link. The error is as Lookup's.
+func (f Folder) Outside(ctx context.Context, path string) (Socket, error) {
+	return f.patientLookup(ctx, path)
+}
+
+func (f Folder) patientLookup(ctx context.Context, path string) (Socket, error) {
 	l := f.looks.Get().(*look)
-	l.name = name
+	l.path = path
 	if !f.do(ctx, &l.job) {
 		return Socket{}, f.hangs() // l may still be at work
 	}
@@ -55,19 +67,18 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 // look is the job of a Lookup.
 type look struct {
 	job
-	name   string
+	path   string
 	socket Socket
 	err    error
 }
 
 func newLook(f Folder) *look {
 	l := new(look)
-	l.job = job{run: func() { l.socket, l.err = f.lookup(l.name) }, late: func() { f.looks.Put(l) }}
+	l.job = job{run: func() { l.socket, l.err = f.lookup(l.path) }, late: func() { f.looks.Put(l) }}
 	return l
 }
 
-func (f Folder) lookup(name string) (Socket, error) {
-	path := f.path + "/" + name + Suffix
+func (f Folder) lookup(path string) (Socket, error) {
 	var st unix.Stat_t
 	err := ignoringEINTR(func() error { return unix.Lstat(path, &st) })
 	if err != nil {
@@ -88,7 +99,7 @@ var (
 func (f Folder) lookupError(path string, errno error) error {
 	switch {
 	case errors.Is(errno, unix.ENOENT), errors.Is(errno, unix.ENOTDIR):
-		if err := f.check(); errors.Is(err, ErrNoFolder) {
+		if err := f.check(); filepath.Dir(path) == f.path && errors.Is(err, ErrNoFolder) {
 			return err
 		}
 		return fmt.Errorf("%w: there is no %s; is the service running, and does it listen there?", ErrNotFound, path)
@@ -160,7 +171,7 @@ func (f Folder) list() ([]Entry, error) {
 		case !ValidName(name):
 			e.Err = errInvalidName
 		case !isSocket:
-			_, e.Err = f.lookup(name)
+			_, e.Err = f.lookup(f.path + "/" + file.Name())
 		}
 		entries = append(entries, e)
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
@@ -19,21 +19,9 @@ import (
 func ParsePrefixes(list string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for item := range strings.SplitSeq(list, ",") {
-		item = strings.TrimSpace(item)
-		if addr, err := netip.ParseAddr(item); err == nil && addr.Zone() == "" {
-			addr = addr.Unmap()
-			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(item)
+		p, err := config.ParsePrefix(strings.TrimSpace(item))
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16; several have commas between, and no names or brackets are taken", item)
-		}
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		if p.Masked() != p {
-			return nil, fmt.Errorf("%q has bits set behind its length: write %v, or the address alone", item, p.Masked())
+			return nil, err
 		}
 		prefixes = append(prefixes, p)
 	}
@@ -83,14 +71,7 @@ func (g *guarded) allows(remote net.Addr) bool {
 	if !ok {
 		return false
 	}
-	// An IPv4 client of a listener on [::] shows as ::ffff:a.b.c.d.
-	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
-	for _, p := range g.prefixes {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return within(g.prefixes, tcp.AddrPort().Addr())
 }
 
 func (g *guarded) refuse(remote net.Addr) {

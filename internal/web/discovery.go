@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -19,8 +21,8 @@ type targetGroup struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-// discovery lists every socket as a target at the address under which Aegis
-// was asked. Where the folder cannot be read it fails, and Prometheus keeps the
+// discovery lists every socket that the asker may see as a target at the address
+// under which Aegis was asked. Where the folder cannot be read it fails, and Prometheus keeps the
 // list it has: an empty one would make the targets, and their alerts, vanish.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	entries, err := s.list(r)
@@ -30,10 +32,12 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	}
 	groups := []targetGroup{}
 	for _, e := range entries {
-		if Unserved(e) != nil {
+		if e.Err != nil {
 			continue
 		}
-		labels := map[string]string{"__metrics_path__": "/" + e.Name, "job": e.Name}
+		labels := map[string]string{"job": e.Name}
+		maps.Copy(labels, s.catalog.Target(e.Name).Labels)
+		labels["__metrics_path__"] = "/" + e.Name
 		if r.TLS != nil {
 			labels["__scheme__"] = "https"
 		}
@@ -48,11 +52,15 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(body, '\n'))
 }
 
-// list reads the folder for a page of Aegis' own.
+// list returns what of the catalog a page of Aegis' own may show to the sender of
+// r.
 func (s *Server) list(r *http.Request) ([]sockdir.Entry, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
 	defer cancel()
-	return s.folder.List(ctx)
+	entries, err := s.catalog.List(ctx)
+	return slices.DeleteFunc(entries, func(e sockdir.Entry) bool {
+		return permit(s.catalog.Target(e.Name), r) != nil
+	}), err
 }
 
 // address is the HOST:PORT that the request was sent to, in its own words.

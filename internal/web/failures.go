@@ -13,8 +13,9 @@ const (
 	resultOK       = "ok"
 	resultNotFound = "not_found"
 	resultBusy     = "busy"
-	// resultCanceled is the scraper's doing.
-	resultCanceled = "canceled"
+	// These are the scraper's doing.
+	resultCanceled  = "canceled"
+	resultForbidden = "forbidden"
 )
 
 // failures is the one place where an error becomes a status and a result. A
@@ -37,6 +38,7 @@ var failures = []struct {
 	{scrape.ErrTruncated, http.StatusBadGateway, "truncated"},
 	{scrape.ErrStatus, http.StatusBadGateway, "status"},
 	{scrape.ErrNotMetrics, http.StatusBadGateway, "not_metrics"},
+	{errForbidden, http.StatusForbidden, resultForbidden},
 	{errOldHTTP, http.StatusHTTPVersionNotSupported, resultCanceled},
 	// Nobody is left to see a status.
 	{scrape.ErrCanceled, http.StatusGatewayTimeout, resultCanceled},

@@ -42,7 +42,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	entries, p.Err = s.list(r)
 	p.Omitted = max(len(entries)-limits.Page, 0)
 	for _, e := range entries[:min(len(entries), limits.Page)] {
-		if e.Err = Unserved(e); e.Err == nil {
+		if e.Err == nil {
 			p.Targets = append(p.Targets, s.row(e.Name))
 		} else {
 			p.Unserved = append(p.Unserved, e)

@@ -64,6 +64,15 @@ func newMetrics(s *Server, version, revision string) *metrics {
 			Help: "Scrapes under way.",
 		}, func() float64 { return float64(s.client.InFlight()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "aegis_targets_file_up",
+			Help: "1 if the targets file was understood when it was last read, or if there is none; 0 while the one before stays in use.",
+		}, func() float64 {
+			if s.staleFile() != nil {
+				return 0
+			}
+			return 1
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "aegis_service_connections",
 			Help: "Connections to services that are open, idle ones included.",
 		}, func() float64 { return float64(s.client.Connections()) }),
@@ -104,7 +113,7 @@ func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(folderUp, prometheus.GaugeValue, 1)
 	n := 0
 	for _, e := range entries {
-		if Unserved(e) == nil {
+		if e.Err == nil {
 			n++
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -18,12 +19,13 @@ import (
 // relay answers with the metrics of the service that name means.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	start := time.Now()
-	req := scrape.NewRequest(r)
+	target := s.catalog.Target(name)
+	req := scrape.NewRequest(r).To(target)
 	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout), scraperConnOf(r)}
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
 	o := outcome{at: start, result: resultOK}
-	socket, err := s.find(ctx, name)
+	socket, err := s.find(ctx, r, name, target)
 	found, begun := err == nil, false
 	if found {
 		begun, o.bytes, err = s.scrape(ctx, w, r, socket, req)
@@ -58,12 +60,16 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// find looks name up, if there is room for one more scrape.
-func (s *Server) find(ctx context.Context, name string) (sockdir.Socket, error) {
+// find looks name up, if r's sender may see it and there is room for one more
+// scrape.
+func (s *Server) find(ctx context.Context, r *http.Request, name string, t config.Target) (sockdir.Socket, error) {
+	if err := permit(t, r); err != nil {
+		return sockdir.Socket{}, err
+	}
 	if s.requests.Load() > limits.Scrapes {
 		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d requests under way already", scrape.ErrTooMany, limits.Scrapes)
 	}
-	socket, err := s.folder.Lookup(ctx, name)
+	socket, err := s.catalog.Find(ctx, name)
 	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {
 		err = scrape.ErrCanceled
 	}

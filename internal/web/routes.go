@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
 // routes are Aegis' own paths, compared after one decoding. Every other path is
@@ -65,15 +63,4 @@ func text(w http.ResponseWriter, status int, line string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	w.Write([]byte(line + "\n"))
-}
-
-// errReserved says why a socket with a reserved name is not served.
-var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; rename the socket", sockdir.ErrNotSocket)
-
-// Unserved returns why e is not served, nil if it is.
-func Unserved(e sockdir.Entry) error {
-	if e.Err == nil && e.Name == reservedName {
-		return errReserved
-	}
-	return e.Err
 }

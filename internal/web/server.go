@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -17,6 +18,7 @@ import (
 // Config is what a Server needs to know.
 type Config struct {
 	Folder   sockdir.Folder
+	Targets  config.File
 	Log      *slog.Logger
 	Version  string
 	Revision string
@@ -25,6 +27,7 @@ type Config struct {
 // Server answers scrapes of the sockets in a folder. It is an http.Handler.
 type Server struct {
 	folder  sockdir.Folder
+	catalog *Catalog
 	log     *slog.Logger
 	client  scrape.Client
 	targets *targets
@@ -33,14 +36,15 @@ type Server struct {
 
 	conns    atomic.Int64 // of scrapers, open
 	requests atomic.Int64 // under way
+	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
 }
 
 // New returns a Server. It does not look at the folder yet.
 func New(c Config) *Server {
-	s := &Server{folder: c.Folder, log: c.Log}
+	s := &Server{folder: c.Folder, catalog: NewCatalog(c.Folder, c.Targets), log: c.Log}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
-	s.targets = newTargets(c.Folder, c.Log, s.metrics.scrapes)
+	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
 	return s
 }
@@ -98,9 +102,26 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 	}
 }
 
-// Reload drops the connections to services that no socket in the folder leads
-// to any more. If the folder cannot be read before ctx ends, everything stays as
-// it was.
+// Retarget makes file the targets file, or, if reading it failed with err, keeps
+// the one before and says so until one can be read.
+func (s *Server) Retarget(file config.File, err error) {
+	if err == nil {
+		s.catalog.Use(file)
+	}
+	s.fileErr.Store(&err)
+	s.targets.announce()
+}
+
+// staleFile returns why the targets file in use is not the one that is there.
+func (s *Server) staleFile() error {
+	if err := s.fileErr.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Reload drops the connections to services that no target leads to any more. If
+// the folder cannot be read before ctx ends, everything stays as it was.
 func (s *Server) Reload(ctx context.Context) error {
 	entries, err := s.targets.sweep(ctx)
 	if err != nil {
@@ -108,7 +129,7 @@ func (s *Server) Reload(ctx context.Context) error {
 	}
 	there := make(map[sockdir.ID]bool, len(entries))
 	for _, e := range entries {
-		if socket, err := s.folder.Lookup(ctx, e.Name); err == nil {
+		if socket, err := s.catalog.Find(ctx, e.Name); err == nil {
 			there[socket.ID] = true
 		}
 	}

@@ -18,7 +18,7 @@ func (s *Server) status(ctx context.Context) string {
 	var sockets, fine, unscraped, failing int
 	var reasons []string
 	for _, e := range entries {
-		if Unserved(e) != nil {
+		if e.Err != nil {
 			continue
 		}
 		sockets++
@@ -42,6 +42,9 @@ func (s *Server) status(ctx context.Context) string {
 	parts = append(parts, reasons...)
 	if more := failing - len(reasons); more > 0 {
 		parts = append(parts, fmt.Sprintf("%d more fail", more))
+	}
+	if err := s.staleFile(); err != nil {
+		parts = append(parts, fmt.Sprintf("the targets file is broken and the one before stays in use: %v", err))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -46,7 +46,7 @@ type target struct {
 // Only what was a socket when it was scraped is remembered, and not more than
 // limits.Targets.
 type targets struct {
-	folder  sockdir.Folder
+	catalog *Catalog
 	log     *slog.Logger
 	scrapes *prometheus.CounterVec // by target and result
 	changed chan struct{}          // has an element when a state has changed
@@ -62,8 +62,8 @@ type targets struct {
 // name can be it.
 const overflow = "(other)"
 
-func newTargets(f sockdir.Folder, log *slog.Logger, scrapes *prometheus.CounterVec) *targets {
-	return &targets{folder: f, log: log, scrapes: scrapes, changed: make(chan struct{}, 1), byName: make(map[string]*target)}
+func newTargets(c *Catalog, log *slog.Logger, scrapes *prometheus.CounterVec) *targets {
+	return &targets{catalog: c, log: log, scrapes: scrapes, changed: make(chan struct{}, 1), byName: make(map[string]*target)}
 }
 
 // record notes how a scrape of name went; found says whether name was a socket.
@@ -92,7 +92,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		t.goneSince = time.Time{}
 	}
 	switch {
-	case o.result == resultCanceled, errors.Is(o.err, scrape.ErrTooMany):
+	case o.result == resultCanceled, o.result == resultForbidden, errors.Is(o.err, scrape.ErrTooMany):
 		// These tell of the scrapers, not of the service.
 	case o.result == resultNotFound:
 		ts.gone(name, t, o)
@@ -145,7 +145,7 @@ func (ts *targets) announce() {
 func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
-	entries, err := ts.folder.List(ctx)
+	entries, err := ts.catalog.List(ctx)
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.logFolder(entries, err)
@@ -155,9 +155,9 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ts.listed = make(map[string]bool, len(entries))
 	unserved := make(map[string]error)
 	for _, e := range entries {
-		if Unserved(e) == nil {
+		if e.Err == nil {
 			ts.listed[e.Name] = true
-		} else if e.Err != nil {
+		} else {
 			unserved[e.Name] = e.Err
 		}
 	}
@@ -197,11 +197,11 @@ func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
 			ts.log.Warn("the folder of sockets cannot be read; scrapes fail until it can", "error", err)
 		}
 	} else if ts.folderErr != nil {
-		ts.log.Info("the folder of sockets can be read again", "sockdir", ts.folder.String())
+		ts.log.Info("the folder of sockets can be read again", "sockdir", ts.catalog.folder.String())
 	}
 	ts.folderErr = err
 	for _, e := range entries {
-		if e.Err == nil && e.Name == reservedName && !ts.reservedLogged {
+		if e.Err == errReserved && !ts.reservedLogged {
 			ts.reservedLogged = true
 			ts.log.Warn("a socket is not served: its name is that of a page of Aegis' own", "name", e.Name)
 		}

@@ -1,0 +1,259 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// source is the file as it is written.
+type source struct {
+	Targets map[string]targetSource `yaml:"targets"`
+}
+
+type targetSource struct {
+	Socket   *string           `yaml:"socket"`
+	Path     *string           `yaml:"path"`
+	Protocol *string           `yaml:"protocol"`
+	Labels   map[string]string `yaml:"labels"`
+	Timeout  *string           `yaml:"timeout"`
+	Enabled  *bool             `yaml:"enabled"`
+	Allow    *struct {
+		Addresses    []string `yaml:"addresses"`
+		Certificates []string `yaml:"certificates"`
+	} `yaml:"allow"`
+}
+
+// parse returns what text says. The error begins with the line of the first
+// thing that is wrong.
+func parse(text []byte) (File, error) {
+	var s source
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&s); err != nil && err != io.EOF {
+		return File{}, readable(err)
+	}
+	if decoder.Decode(new(yaml.Node)) != io.EOF {
+		return File{}, errors.New("there is more after the end of the document; a targets file is one")
+	}
+	if len(s.Targets) > limits.Targets {
+		return File{}, fmt.Errorf("%d targets, and %d are the most", len(s.Targets), limits.Targets)
+	}
+	// The same once more, to know the lines.
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return File{}, readable(err)
+	}
+	f := File{Targets: make(map[string]Target, len(s.Targets))}
+	var faults []fault
+	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
+		t, err := s.Targets[name].target(name)
+		if bad := (fault{}); errors.As(err, &bad) {
+			bad.line = line(&document, append([]string{"targets", name}, bad.keys...))
+			bad.err = fmt.Errorf("target %q: %w", name, err)
+			faults = append(faults, bad)
+		}
+		f.Targets[name] = t
+	}
+	if len(faults) > 0 {
+		first := slices.MinFunc(faults, func(a, b fault) int { return a.line - b.line })
+		return File{}, fmt.Errorf("line %d: %w", first.line, first.err)
+	}
+	return f, nil
+}
+
+// readable is err, of the YAML library, as one line.
+func readable(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text = strings.TrimPrefix(text, "unmarshal errors:\n")
+	first, _, more := strings.Cut(strings.TrimSpace(text), "\n")
+	first = strings.ReplaceAll(first, " in type config.source", "; known is targets")
+	first = strings.ReplaceAll(first, " in type config.targetSource", "; known are socket, path, protocol, labels, timeout, enabled and allow")
+	if i := strings.Index(first, " in type struct"); i >= 0 {
+		first = first[:i] + "; known are addresses and certificates"
+	}
+	if more {
+		first += " (and more after that)"
+	}
+	return errors.New(first)
+}
+
+// fault is what is wrong with a target.
+type fault struct {
+	keys []string // lead to where it is written
+	line int
+	err  error
+}
+
+// Error returns what is wrong.
+func (f fault) Error() string { return f.err.Error() }
+
+func wrong(key, format string, args ...any) error {
+	var keys []string
+	if key != "" {
+		keys = strings.Split(key, ".")
+	}
+	return fault{keys: keys, err: fmt.Errorf(format, args...)}
+}
+
+// target checks what is said of name. The error is a fault.
+func (s targetSource) target(name string) (Target, error) {
+	t := Default
+	if !sockdir.ValidName(name) {
+		return t, wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)
+	}
+	t.Disabled = s.Enabled != nil && !*s.Enabled
+	for _, set := range []func(*Target) error{s.setSocket, s.setPath, s.setProtocol, s.setTimeout, s.setLabels, s.setAllow} {
+		if err := set(&t); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+func (s targetSource) setSocket(t *Target) error {
+	if s.Socket == nil {
+		return nil
+	}
+	if t.Socket = *s.Socket; !filepath.IsAbs(t.Socket) || filepath.Clean(t.Socket) != t.Socket {
+		return wrong("socket", "socket %q is no absolute path such as /run/rpm-ostreed.promsock, without . and .. in it", t.Socket)
+	}
+	return nil
+}
+
+func (s targetSource) setPath(t *Target) error {
+	if s.Path == nil {
+		return nil
+	}
+	t.Path = *s.Path
+	if !strings.HasPrefix(t.Path, "/") {
+		return wrong("path", "path %q does not begin with a slash", t.Path)
+	}
+	for _, c := range []byte(t.Path) {
+		// What may stand in a path (RFC 3986 section 3.3); the query is the
+		// scraper's.
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"#<>?\^{|}`+"`", c) >= 0 {
+			return wrong("path", "path %q has %q in it; write it percent-encoded, and without a query", t.Path, c)
+		}
+	}
+	return nil
+}
+
+func (s targetSource) setProtocol(t *Target) error {
+	switch {
+	case s.Protocol == nil || *s.Protocol == "http":
+	case *s.Protocol != "raw":
+		return wrong("protocol", "protocol %q is neither http nor raw", *s.Protocol)
+	case s.Path != nil:
+		return wrong("path", "a path, but with protocol raw nothing is asked for")
+	default:
+		t.Raw = true
+	}
+	return nil
+}
+
+func (s targetSource) setTimeout(t *Target) error {
+	if s.Timeout == nil {
+		return nil
+	}
+	timeout, err := time.ParseDuration(*s.Timeout)
+	if err != nil || timeout <= 0 || timeout > limits.ScrapeTimeoutMax {
+		return wrong("timeout", "timeout %q is no duration such as 5s or 1m30s, up to %v", *s.Timeout, limits.ScrapeTimeoutMax)
+	}
+	t.Timeout = timeout
+	return nil
+}
+
+func (s targetSource) setLabels(t *Target) error {
+	for name := range s.Labels {
+		if !validLabel(name) || strings.HasPrefix(name, "__") {
+			return wrong("labels."+name, "%q is no name for a label: letters, digits and _, not beginning with a digit or __", name)
+		}
+	}
+	t.Labels = s.Labels
+	return nil
+}
+
+// validLabel reports whether name is a label name as every version of Prometheus
+// takes it.
+func validLabel(name string) bool {
+	for i, c := range []byte(name) {
+		if c != '_' && !('a' <= c|0x20 && c|0x20 <= 'z') && !(i > 0 && '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func (s targetSource) setAllow(t *Target) error {
+	if s.Allow == nil {
+		return nil
+	}
+	t.Allow = &Allow{Certificates: s.Allow.Certificates}
+	for _, text := range s.Allow.Addresses {
+		prefix, err := ParsePrefix(text)
+		if err != nil {
+			return wrong("allow.addresses", "allow: %w", err)
+		}
+		t.Allow.Addresses = append(t.Allow.Addresses, prefix)
+	}
+	if slices.Contains(t.Allow.Certificates, "") {
+		return wrong("allow.certificates", "allow: the name of a certificate is empty")
+	}
+	return nil
+}
+
+// ParsePrefix reads an address or a prefix, as the flag -allow and the targets
+// file have them.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16; several have commas between, and no names or brackets are taken", text)
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p.Masked() != p {
+		return p, fmt.Errorf("%q has bits set behind its length: write %v, or the address alone", text, p.Masked())
+	}
+	return p, nil
+}
+
+// line returns the line where the value that keys lead to is written, or as much
+// of the way to it as there is.
+func line(document *yaml.Node, keys []string) int {
+	at := 1
+	node := document
+	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
+	}
+	for _, key := range keys {
+		found := false
+		for i := 0; node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
+			if node.Content[i].Value == key {
+				at, node, found = node.Content[i].Line, node.Content[i+1], true
+				break
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	return at
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "targets.yml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRead(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "targets:\n", "targets: {}\n"} {
+		if f, err := Read(write(t, text)); err != nil || len(f.Targets) != 0 {
+			t.Errorf("%q: %v, %v; want a file that says nothing", text, f, err)
+		}
+	}
+	f, err := Read(write(t, `targets:
+  billing:
+    path: /internal/metrics
+    labels: {team: money, job: billing-eu}
+    timeout: 2500ms
+    allow:
+      addresses: [10.100.0.0/24, "::ffff:10.0.0.1"]
+      certificates: [prometheus.example.com]
+  ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw}
+  secret: {enabled: false}
+  nobody: {allow: {}}
+  plain:
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"billing": "{ /internal/metrics false map[job:billing-eu team:money] 2.5s false &{[10.100.0.0/24 10.0.0.1/32] [prometheus.example.com]}}",
+		"ostree":  "{/run/rpm-ostreed.promsock /metrics true map[] 0s false <nil>}",
+		"secret":  "{ /metrics false map[] 0s true <nil>}",
+		"nobody":  "{ /metrics false map[] 0s false &{[] []}}",
+		"plain":   "{ /metrics false map[] 0s false <nil>}",
+		"unnamed": "{ /metrics false map[] 0s false <nil>}",
+	} {
+		target := f.Target(name)
+		got := fmt.Sprintf("%v", target)
+		if target.Allow != nil {
+			got = strings.Replace(got, fmt.Sprintf("%p", target.Allow), fmt.Sprintf("%v", target.Allow), 1)
+		}
+		if got != want {
+			t.Errorf("%s: %s\nwant %s", name, got, want)
+		}
+	}
+}
+
+// What is not understood is an error with the line where it stands.
+func TestFaults(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"target:\n  x: {}\n", "line 1: field target not found; known is targets"},
+		{"targets:\n  x:\n    pfad: /m\n", "line 3: field pfad not found; known are socket, path,"},
+		{"targets:\n  x:\n    allow: {hosts: [a]}\n", "line 3: field hosts not found; known are addresses and certificates"},
+		{"targets:\n  x: {}\n  x: {}\n", `line 3: mapping key "x" already defined at line 2`},
+		{"targets: [x]\n", "line 1: cannot unmarshal !!seq into map"},
+		{"targets:\n  x:\n\tpath: /m\n", "line 3: found character that cannot start any token"},
+		{"targets: {}\n---\ntargets: {}\n", "there is more after the end of the document"},
+		{"targets:\n  ../x: {}\n", `line 2: target "../x": not a valid name`},
+		{"targets:\n  x:\n    socket: run/x.sock\n", `line 3: target "x": socket "run/x.sock" is no absolute path`},
+		{"targets:\n  x:\n    socket: /run/../x.sock\n", `line 3: target "x": socket "/run/../x.sock" is no absolute path`},
+		{"targets:\n  x:\n    path: metrics\n", `line 3: target "x": path "metrics" does not begin with a slash`},
+		{"targets:\n  x:\n    path: \"/m HTTP/1.1\\r\\nHost: evil\"\n", `line 3: target "x": path "/m HTTP/1.1\r\nHost: evil" has ' ' in it`},
+		{"targets:\n  x:\n    path: /m?a=b\n", `has '?' in it; write it percent-encoded, and without a query`},
+		{"targets:\n  x:\n    protocol: gopher\n", `line 3: target "x": protocol "gopher" is neither http nor raw`},
+		{"targets:\n  x:\n    protocol: raw\n    path: /m\n", `line 4: target "x": a path, but with protocol raw nothing is asked for`},
+		{"targets:\n  x:\n    timeout: 5\n", `line 3: target "x": timeout "5" is no duration such as 5s`},
+		{"targets:\n  x:\n    timeout: 1h\n", `timeout "1h" is no duration such as 5s or 1m30s, up to 5m0s`},
+		{"targets:\n  x:\n    timeout: -5s\n", `timeout "-5s" is no duration`},
+		{"targets:\n  x:\n    labels:\n      ok: a\n      __address__: evil\n", `line 5: target "x": "__address__" is no name for a label`},
+		{"targets:\n  x:\n    labels: {a-b: c}\n", `"a-b" is no name for a label`},
+		{"targets:\n  x:\n    enabled: perhaps\n", "line 3: cannot unmarshal !!str `perhaps` into bool"},
+		{"targets:\n  x:\n    allow:\n      addresses: [10.0.0.300]\n", `line 4: target "x": allow: "10.0.0.300" is neither an address nor a prefix`},
+		{"targets:\n  x:\n    allow: {addresses: [10.0.0.1/8]}\n", `"10.0.0.1/8" has bits set behind its length`},
+		{"targets:\n  x:\n    allow: {certificates: [\"\"]}\n", `the name of a certificate is empty`},
+		{"targets:\n  b: {path: x}\n  a: {path: y}\n", `line 2: target "b": path "x"`},
+		{strings.Repeat("#", limits.TargetsFile+1), "is larger than 4 MiB"},
+	} {
+		path := write(t, tt.text)
+		_, err := Read(path)
+		if err == nil {
+			t.Errorf("%.60q is taken, want an error with %q", tt.text, tt.want)
+		} else if got := err.Error(); !strings.Contains(got, tt.want) || !strings.Contains(got, path) || strings.Contains(got, "\n") {
+			t.Errorf("%.60q: %q\nwant the file's name and %q, in one line", tt.text, got, tt.want)
+		}
+	}
+	if _, err := Read("/nonexistent/targets.yml"); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("targets:\n  x: {path: /m, labels: {a: b}, allow: {addresses: [::1]}}\n"))
+	f.Add([]byte("targets: &a\n  x: *a\n"))
+	f.Add([]byte("targets:\n  x:\n    timeout: !!binary aGVsbG8=\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file, err := parse(text)
+		if err != nil {
+			return
+		}
+		for name, target := range file.Targets {
+			if strings.ContainsAny(target.Path, " \r\n?") || !strings.HasPrefix(target.Path, "/") {
+				t.Errorf("target %q asks for %q", name, target.Path)
+			}
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"tulpa.dev/cadey/aegis/internal/config"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+)
+
+// Catalog is all targets: what stands in the folder, and what the targets file
+// says of it or beside it.
+type Catalog struct {
+	folder sockdir.Folder
+	file   atomic.Pointer[config.File]
+}
+
+// NewCatalog returns the catalog of a folder and a targets file.
+func NewCatalog(folder sockdir.Folder, file config.File) *Catalog {
+	c := &Catalog{folder: folder}
+	c.Use(file)
+	return c
+}
+
+// Use makes file the targets file.
+func (c *Catalog) Use(file config.File) { c.file.Store(&file) }
+
+// Target returns what the targets file says of name.
+func (c *Catalog) Target(name string) config.Target { return c.file.Load().Target(name) }
+
+var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enabled: false)", sockdir.ErrNotFound)
+
+// Find finds the socket of name. The errors are Lookup's.
+func (c *Catalog) Find(ctx context.Context, name string) (sockdir.Socket, error) {
+	switch t := c.Target(name); {
+	case name == reservedName:
+		return sockdir.Socket{}, errReserved
+	case t.Disabled:
+		return sockdir.Socket{}, errDisabled
+	case t.Socket != "":
+		return c.folder.Outside(ctx, t.Socket)
+	}
+	return c.folder.Lookup(ctx, name)
+}
+
+// List returns the folder's entries and the targets that have their socket
+// elsewhere, sorted by name. Err of an entry says why it is not served. The
+// errors are the folder's List's.
+func (c *Catalog) List(ctx context.Context) ([]sockdir.Entry, error) {
+	entries, err := c.folder.List(ctx)
+	file := c.file.Load()
+	if err != nil || len(file.Targets) == 0 {
+		return reserved(entries), err
+	}
+	entries = slices.DeleteFunc(entries, func(e sockdir.Entry) bool {
+		return e.Err == nil && file.Target(e.Name).Socket != ""
+	})
+	for i, e := range entries {
+		if e.Err == nil && file.Target(e.Name).Disabled {
+			entries[i].Err = errDisabled
+		}
+	}
+	for name, t := range file.Targets {
+		if t.Socket != "" && !t.Disabled {
+			entries = append(entries, sockdir.Entry{File: t.Socket, Name: name})
+		}
+	}
+	slices.SortFunc(entries, func(a, b sockdir.Entry) int { return strings.Compare(a.Name, b.Name) })
+	return reserved(entries), nil
+}
+
+// errReserved says why a socket with a reserved name is not served.
+var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; rename the socket", sockdir.ErrNotSocket)
+
+func reserved(entries []sockdir.Entry) []sockdir.Entry {
+	for i, e := range entries {
+		if e.Err == nil && e.Name == reservedName {
+			entries[i].Err = errReserved
+		}
+	}
+	return entries
+}
+
+// errForbidden is the scraper's failing, not the service's.
+var errForbidden = errors.New("forbidden")
+
+// permit returns nil if who sent r may see t.
+func permit(t config.Target, r *http.Request) error {
+	if t.Allow == nil {
+		return nil
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err == nil && within(t.Allow.Addresses, from.Addr()) {
+		return nil
+	}
+	// A certificate that was not verified proves nothing.
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		leaf := r.TLS.VerifiedChains[0][0]
+		for _, name := range append([]string{leaf.Subject.CommonName}, leaf.DNSNames...) {
+			if slices.Contains(t.Allow.Certificates, name) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: the targets file does not allow this target to %s (allow:)", errForbidden, scraperName(r))
+}
+
+// scraperName says who sent r, as the targets file would name it.
+func scraperName(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	switch {
+	case err != nil:
+		return "a scraper without an address"
+	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
+		return fmt.Sprintf("%v with the certificate %q", plainAddr(from.Addr()), r.TLS.VerifiedChains[0][0].Subject.CommonName)
+	}
+	return plainAddr(from.Addr()).String()
+}
+
+// plainAddr is addr as people write it: an IPv4 client of a listener on [::]
+// shows as ::ffff:a.b.c.d.
+func plainAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+func within(prefixes []netip.Prefix, addr netip.Addr) bool {
+	addr = plainAddr(addr)
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
