@@ -16,6 +16,27 @@ let
     exe = lib.getExe cfg.package;
     inherit (cfg) hostport sockdir;
     allow = cfg.allowedScrapers;
+    targetsFile = if cfg.targets == { } then null else "/etc/${targetsFile}";
+    inherit (cfg) webConfigFile;
+    sockets = lib.concatMap (target: lib.optional (target.socket != null) target.socket) (
+      lib.attrValues cfg.targets
+    );
+  };
+
+  targetsFile = "aegis/targets.yml";
+
+  # JSON is YAML. What is not set is not said.
+  targets = builtins.toJSON {
+    targets = lib.mapAttrs (
+      _: target:
+      lib.filterAttrs (_: value: value != null) (
+        target
+        // {
+          enabled = if target.enabled then null else false;
+          labels = if target.labels == { } then null else target.labels;
+        }
+      )
+    ) cfg.targets;
   };
 
   # What is set in systemd.services.aegis.serviceConfig and the like takes the
@@ -139,6 +160,46 @@ in
       '';
     };
 
+    targets = mkOption {
+      type = types.attrsOf (types.submodule ./target.nix);
+      default = { };
+      example = lib.literalExpression ''
+        {
+          billing.path = "/internal/metrics";
+          rpm-ostree = {
+            socket = "/run/rpm-ostreed.promsock";
+            protocol = "raw";
+          };
+        }
+      '';
+      description = ''
+        What goes for single targets and cannot be known from the folder. A target
+        that works as it is needs nothing here. A change reloads Aegis; it does not
+        restart it.
+      '';
+    };
+
+    webConfigFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/etc/aegis/web.yml";
+      description = ''
+        A file that turns on TLS, client certificates or passwords, in the
+        [format](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md)
+        of every Prometheus exporter. It and what it names must be readable for the
+        user `aegis`, and not under /var or /home, which the service does not see. Keys
+        from there are handed over by systemd:
+
+        ```nix
+        systemd.services.aegis.serviceConfig.LoadCredential = [
+          "key.pem:/var/lib/acme/example.org/key.pem"
+        ];
+        ```
+
+        and are `/run/credentials/aegis.service/key.pem` in the file.
+      '';
+    };
+
     exporters = lib.genAttrs (import ./exporters.nix) (name: {
       enable = mkOption {
         type = types.bool;
@@ -184,7 +245,9 @@ in
           # A new generation restarts the service only. By default NixOS would close
           # the socket at the beginning of the switch and open it at the end.
           stopIfChanged = false;
+          reloadTriggers = lib.optional (cfg.targets != { }) targets;
         };
+        environment.etc = lib.mkIf (cfg.targets != { }) { ${targetsFile}.text = targets; };
 
         # And so a socket whose settings have changed has to be seen to here: NixOS
         # leaves it as it is, and it would be without a listener.

@@ -24,7 +24,7 @@ buildGoModule (finalAttrs: {
   };
 
   # .ci/nix compares this with the module graph and prints the right one.
-  vendorHash = "sha256-VNia9llNGahK57UlY95fyCAYKZ4FVL5VXc/PsxDn73I=";
+  vendorHash = "sha256-AazugRIiZx4MXByZ4Lah2k3ButtustxZQ4KCvWcB0Ko=";
 
   # Static: under the unit's NoExecPaths=/ there is no loader to be run.
   env.CGO_ENABLED = 0;

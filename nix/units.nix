@@ -6,9 +6,12 @@
   hostport ? "[::1]:31337",
   sockdir ? "/srv/within/run",
   allow ? [ ], # addresses and prefixes that may connect; none: all
+  targetsFile ? null, # path of the targets file
+  webConfigFile ? null, # path of the file for TLS and authentication
+  sockets ? [ ], # paths of sockets outside of sockdir
 }:
 let
-  inVar = builtins.match "/var(/.*)?" sockdir != null;
+  inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) ([ sockdir ] ++ sockets);
   optionalAttrs = condition: attrs: if condition then attrs else { };
 in
 {
@@ -52,6 +55,8 @@ in
           sockdir
         ]
         ++ (if allow == [ ] then [ ] else [ "-allow ${builtins.concatStringsSep "," allow}" ])
+        ++ (if targetsFile == null then [ ] else [ "-config.file ${targetsFile}" ])
+        ++ (if webConfigFile == null then [ ] else [ "-web.config.file ${webConfigFile}" ])
       );
       User = "aegis";
       Group = "within";

@@ -7,7 +7,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
+
+	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -21,7 +24,7 @@ type daemon struct {
 	settings
 	listeners []net.Listener
 	web       *web.Server
-	http      *http.Server
+	servers   []*http.Server // one for each listener
 	manager   *systemd.Manager
 	log       *slog.Logger
 	ended     chan error // an element for each listener that is served no more
@@ -36,12 +39,22 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
 		}),
 	}
-	d.http = d.web.HTTPServer()
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", s.sockdir, "version", version)
-		go func() { d.ended <- d.http.Serve(d.web.Guard(l, s.allow)) }()
+		server := d.web.HTTPServer()
+		d.servers = append(d.servers, server)
+		go func() { d.ended <- d.serve(d.web.Guard(l, s.allow), server) }()
 	}
 	return d
+}
+
+// serve serves l, as the web configuration says if there is one: that puts its
+// own handler before the server's, so each listener has a server of its own.
+func (d *daemon) serve(l net.Listener, server *http.Server) error {
+	if d.webConfig == "" {
+		return server.Serve(l)
+	}
+	return exporterweb.Serve(l, server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
 }
 
 // run serves until a signal ends it or a listener fails.
@@ -114,7 +127,7 @@ func (d *daemon) stop(sig os.Signal) error {
 		d.manager.Flush(limits.DrainFlush)
 		return nil
 	case sig := <-d.stops:
-		d.http.Close()
+		d.close()
 		return fmt.Errorf("stopped at once by a second signal (%v)", sig)
 	}
 }
@@ -138,16 +151,33 @@ func (d *daemon) drain() (cut int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	closed := make(chan struct{})
-	go func() { d.http.Shutdown(ctx); close(closed) }()
+	go func() { d.shutdown(ctx); close(closed) }()
 	wait(limits.Drain, func() bool { return d.web.Requests() == 0 })
 	cut = d.web.Requests()
 	select {
 	case <-closed:
 	case <-time.After(limits.DrainFlush):
-		d.http.Close()
+		d.close()
 	}
 	d.web.Close()
 	return cut
+}
+
+// shutdown closes the idle connections of scrapers, and the others as they become
+// that, until ctx ends.
+func (d *daemon) shutdown(ctx context.Context) {
+	var closed sync.WaitGroup
+	for _, server := range d.servers {
+		closed.Go(func() { server.Shutdown(ctx) })
+	}
+	closed.Wait()
+}
+
+// close closes every connection of a scraper.
+func (d *daemon) close() {
+	for _, server := range d.servers {
+		server.Close()
+	}
 }
 
 // wait waits until done, or for most.

@@ -132,14 +132,14 @@ func nodejsService(t *testing.T, socket string) (run func() *program) {
 }
 
 // startAegis builds and starts the real binary. It returns its address.
-func startAegis(t *testing.T, folder string) string {
+func startAegis(t *testing.T, folder string, flags ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "aegis")
 	// Stamping fails where git does not trust the owner of the checkout.
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building aegis: %v\n%s", err, out)
 	}
-	p := start(t, "aegis", binary, "-hostport", "127.0.0.1:0", "-sockdir", folder)
+	p := start(t, "aegis", binary, append(flags, "-hostport", "127.0.0.1:0", "-sockdir", folder)...)
 	return p.awaitOutput(t, `msg=serving address=(\S+)`)
 }
 
@@ -150,9 +150,7 @@ type prometheusAt string
 // and of nothing else.
 func startPrometheus(t *testing.T, binary, aegis string) prometheusAt {
 	t.Helper()
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, `
+	return startPrometheusWith(t, binary, fmt.Sprintf(`
 global:
   scrape_interval: 1s
 scrape_configs:
@@ -160,10 +158,17 @@ scrape_configs:
     http_sd_configs:
       - url: http://%s/-/sd
         refresh_interval: 1s
-`, aegis), 0o644); err != nil {
+`, aegis))
+}
+
+func startPrometheusWith(t *testing.T, binary, config string) prometheusAt {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "prometheus", binary, "--config.file="+config,
+	p := start(t, "prometheus", binary, "--config.file="+path,
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
 	return prometheusAt(p.awaitOutput(t, `msg="Listening on".* address=(\S+)`))
 }

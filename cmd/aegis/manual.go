@@ -22,6 +22,8 @@ Flags of serve:
                           10.100.0.0/24,fda2::/16 (default: all)
   -config.file FILE       the targets file: what goes for single targets, such as
                           another path than /metrics (default: none)
+  -web.config.file FILE   TLS, client certificates and passwords, as for every
+                          exporter of Prometheus (default: none, plain HTTP)
   -log.level LEVEL        debug, info, warn or error (default info); debug logs
                           each scrape
 

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
+
+	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/systemd"
@@ -18,6 +21,7 @@ type settings struct {
 	sockdir       string
 	targetsFile   string // empty if there is none
 	targets       config.File
+	webConfig     string // file for TLS and authentication, empty if there is none
 	allow         []netip.Prefix
 	level         slog.Level
 }
@@ -31,6 +35,7 @@ func serve(args []string, p process) error {
 	fs.StringVar(&s.hostport, "hostport", "[::]:31337", "")
 	fs.StringVar(&s.sockdir, "sockdir", "./run", "")
 	fs.StringVar(&s.targetsFile, "config.file", "", "")
+	fs.StringVar(&s.webConfig, "web.config.file", "", "")
 	fs.Func("allow", "", func(list string) error {
 		prefixes, err := web.ParsePrefixes(list)
 		s.allow = append(s.allow, prefixes...)
@@ -56,6 +61,10 @@ func serve(args []string, p process) error {
 	s.sockdir = dir
 	if s.targets, err = readTargets(s.targetsFile); err != nil {
 		return err
+	}
+	if err := exporterweb.Validate(s.webConfig); err != nil {
+		// The library's errors may have lines.
+		return fmt.Errorf("reading -web.config.file %s: %s", s.webConfig, strings.Join(strings.Fields(err.Error()), " "))
 	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
 	ls, err := listeners(s, log)

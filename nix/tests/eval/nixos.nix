@@ -62,6 +62,7 @@ in
       type = types.listOf types.str;
       default = [ ];
     };
+    environment.etc = anything;
     networking = {
       hostName = mkOption {
         type = types.str;

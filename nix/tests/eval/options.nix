@@ -124,6 +124,68 @@ in
     expected = [ "10.100.0.2:9000" ];
   };
 
+  # What is said of targets is in the file that Aegis reads, and reloads it.
+  testTargets = {
+    expr =
+      let
+        config = enabled {
+          targets = {
+            billing = {
+              path = "/internal/metrics";
+              timeout = "5s";
+              labels.team = "money";
+              allow.addresses = [ "10.100.0.1" ];
+            };
+            rpm-ostree = {
+              socket = "/run/rpm-ostreed.promsock";
+              protocol = "raw";
+            };
+            secret.enabled = false;
+            plain = { };
+          };
+        };
+        text = config.environment.etc."aegis/targets.yml".text;
+      in
+      {
+        inherit (unit config) ExecStart TemporaryFileSystem;
+        reloads = config.systemd.services.aegis.reloadTriggers == [ text ];
+        file = builtins.fromJSON text;
+      };
+    expected = {
+      ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -config.file /etc/aegis/targets.yml";
+      TemporaryFileSystem = "/var:ro";
+      reloads = true;
+      file.targets = {
+        billing = {
+          path = "/internal/metrics";
+          timeout = "5s";
+          labels.team = "money";
+          allow = {
+            addresses = [ "10.100.0.1" ];
+            certificates = [ ];
+          };
+        };
+        rpm-ostree = {
+          socket = "/run/rpm-ostreed.promsock";
+          protocol = "raw";
+        };
+        secret.enabled = false;
+        plain = { };
+      };
+    };
+  };
+
+  # A socket under /var is not hidden with the rest of it.
+  testTargetInVar = {
+    expr = (unit (enabled { targets.x.socket = "/var/lib/x/x.sock"; })) ? TemporaryFileSystem;
+    expected = false;
+  };
+
+  testWebConfigFile = {
+    expr = (unit (enabled { webConfigFile = "/etc/aegis/web.yml"; })).ExecStart;
+    expected = "/usr/local/bin/aegis -sockdir /srv/within/run -web.config.file /etc/aegis/web.yml";
+  };
+
   testSockdir = {
     expr =
       let

@@ -33,6 +33,8 @@ let
     "allowedScrapers"
     "firewallInterfaces"
     "openFirewall"
+    "targets"
+    "webConfigFile"
     "package"
   ];
   table =

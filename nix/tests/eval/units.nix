@@ -34,7 +34,10 @@ in
   };
   testServiceHasNoMore = {
     expr = names services.aegis;
-    expected = lib.naturalSort (names units.service ++ [ "stopIfChanged" ]);
+    expected = lib.naturalSort (names units.service ++ [
+        "reloadTriggers"
+        "stopIfChanged"
+      ]);
   };
   testNoOtherUnits = {
     expr = {
