@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestServicesThatRestart has a real Prometheus scrape many services every second
+// while they stop and start at random. A scrape may fail only while its service
+// was down, and Aegis has to be at the end as it was at the beginning.
+//
+// A thousand services for ten minutes are
+//
+//	AEGIS_TEST_LOAD=1000,10m go test -run ServicesThatRestart -timeout 20m -v ./cmd/aegis
+func TestServicesThatRestart(t *testing.T) {
+	load := os.Getenv("AEGIS_TEST_LOAD")
+	if load == "" {
+		t.Skip("it takes a minute and load; AEGIS_TEST_LOAD=50,20s in the environment runs it, as .ci/run does")
+	}
+	number, duration, _ := strings.Cut(load, ",")
+	count, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	length, err := time.ParseDuration(duration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := installed(t, "prometheus", "prometheus")
+	t.Parallel()
+	dir := t.TempDir()
+	services := make(map[string]*restarting)
+	for i := range count {
+		name := fmt.Sprintf("svc%d", i)
+		services[name] = startRestarting(t, filepath.Join(dir, name+".sock"))
+	}
+	aegis := startAegis(t, dir)
+	prometheus := startPrometheusWith(t, binary, fmt.Sprintf(`
+global: {scrape_interval: 1s}
+scrape_configs:
+  - job_name: aegis
+    http_sd_configs: [{url: "http://%[1]s/-/sd", refresh_interval: 5s}]
+  - job_name: aegis-itself
+    static_configs: [{targets: [%[1]q]}]
+`, aegis))
+	all := func(value string) func() error {
+		return func() error {
+			got, err := prometheus.query("count(up == " + value + ")")
+			if err != nil || got[origin{}] != float64(count+1) {
+				return fmt.Errorf("%v up, %v; want %d", got, err, count+1)
+			}
+			return nil
+		}
+	}
+	eventually(t, all("1"))
+	begin := ownCost(t, aegis)
+
+	var restarts sync.WaitGroup
+	start := time.Now()
+	for _, s := range services {
+		restarts.Go(func() { s.restartUntil(t, start.Add(length)) })
+	}
+	restarts.Wait()
+	eventually(t, all("1"))
+
+	window := time.Since(start).Round(time.Second) + time.Second
+	var scrapes, failed, explained int
+	durations := prometheus.samples(t, fmt.Sprintf("scrape_duration_seconds[%s]", window))
+	for name, ups := range prometheus.samples(t, fmt.Sprintf("up[%s]", window)) {
+		for at, up := range ups {
+			scrapes++
+			if up == 1 {
+				continue
+			}
+			failed++
+			took := time.Duration(durations[name][at] * float64(time.Second))
+			if s := services[name]; s != nil && s.wasDown(at, at.Add(took)) {
+				explained++
+			} else {
+				t.Errorf("%s: the scrape of %s, which took %v, failed while its service was up", name, at.Format("15:04:05.000"), took)
+			}
+		}
+	}
+	t.Logf("%d services, %v: %d scrapes, %d failed, %d of them of a service that was down", count, window, scrapes, failed, explained)
+	if failed == 0 || failed > scrapes/2 {
+		t.Errorf("%d of %d scrapes failed: no test of restarts", failed, scrapes)
+	}
+	// What is left of connections to services that are gone goes when it was idle
+	// for limits.IdleConnTimeout.
+	eventually(t, func() error {
+		end := ownCost(t, aegis)
+		if end.descriptors > begin.descriptors+10 || end.goroutines > begin.goroutines+10 || end.residentMiB > begin.residentMiB+16 {
+			return fmt.Errorf("Aegis takes %v, before it were %v", end, begin)
+		}
+		t.Logf("before: %v; after: %v", begin, end)
+		return nil
+	})
+}
+
+// restarting is a service that is up and down.
+type restarting struct {
+	path   string
+	server *http.Server
+	mu     sync.Mutex
+	downs  []down
+}
+
+// down is a time in which a service may not have answered.
+type down struct{ from, to time.Time }
+
+func startRestarting(t *testing.T, path string) *restarting {
+	t.Helper()
+	s := &restarting{path: path}
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.server.Close() })
+	return s
+}
+
+func (s *restarting) start() error {
+	l, err := net.Listen("unix", s.path)
+	if err != nil {
+		return err
+	}
+	s.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprintln(w, "x 1")
+	})}
+	go s.server.Serve(l)
+	return nil
+}
+
+func (s *restarting) restartUntil(t *testing.T, end time.Time) {
+	for {
+		time.Sleep(time.Duration(rand.Int64N(int64(8 * time.Second))))
+		if time.Now().After(end) {
+			return
+		}
+		from := time.Now()
+		s.server.Close()
+		time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Second))))
+		if err := s.start(); err != nil {
+			t.Error(err)
+			return
+		}
+		s.mu.Lock()
+		s.downs = append(s.downs, down{from, time.Now()})
+		s.mu.Unlock()
+	}
+}
+
+// wasDown reports whether s was down at any moment from from to to. Prometheus
+// writes times down in milliseconds.
+func (s *restarting) wasDown(from, to time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.downs {
+		if !to.Before(d.from.Add(-2*time.Millisecond)) && !from.After(d.to.Add(2*time.Millisecond)) {
+			return true
+		}
+	}
+	return false
+}
+
+// samples returns the values of a range of one metric by job and time.
+func (p prometheusAt) samples(t *testing.T, query string) map[string]map[time.Time]float64 {
+	t.Helper()
+	resp, err := http.Get("http://" + string(p) + "/api/v1/query?query=" + url.QueryEscape(query))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Metric origin
+				Values [][2]any
+			}
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]map[time.Time]float64)
+	for _, series := range answer.Data.Result {
+		values := make(map[time.Time]float64)
+		for _, v := range series.Values {
+			value, err := strconv.ParseFloat(fmt.Sprint(v[1]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values[time.UnixMilli(int64(v[0].(float64)*1000+0.5))] = value
+		}
+		out[series.Metric.Job] = values
+	}
+	return out
+}
+
+// cost is what a running Aegis takes.
+type cost struct{ descriptors, goroutines, residentMiB float64 }
+
+// String returns c in words.
+func (c cost) String() string {
+	return fmt.Sprintf("%.0f descriptors, %.0f goroutines, %.1f MiB resident", c.descriptors, c.goroutines, c.residentMiB)
+}
+
+func ownCost(t *testing.T, aegis string) cost {
+	t.Helper()
+	resp, err := http.Get("http://" + aegis + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	values := make(map[string]float64)
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), " "); ok {
+			values[name], _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return cost{values["process_open_fds"], values["go_goroutines"], values["process_resident_memory_bytes"] / (1 << 20)}
+}
