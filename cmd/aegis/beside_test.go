@@ -264,16 +264,22 @@ func (p *proxy) cpu(b *testing.B) time.Duration {
 func (p *proxy) residentMiB(b *testing.B) float64 {
 	var total float64
 	for _, pid := range p.processes(b) {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			b.Fatal(err)
-		}
-		var kib float64
-		_, rest, _ := bytes.Cut(status, []byte("VmRSS:"))
-		fmt.Sscan(string(rest), &kib)
-		total += kib / 1024
+		total += resident(b, pid)
 	}
 	return total
+}
+
+// resident returns how many MiB of memory a process has.
+func resident(t testing.TB, pid int) float64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kib float64
+	_, rest, _ := bytes.Cut(status, []byte("VmRSS:"))
+	fmt.Sscan(string(rest), &kib)
+	return kib / 1024
 }
 
 // processes returns p's and its children's identifiers.

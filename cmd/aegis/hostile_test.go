@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Scrapers that mean ill take what the bounds give them, and their neighbours are
+// scraped meanwhile as ever.
+func TestHostileScrapers(t *testing.T) {
+	const hostile = 1000
+	for name, request := range map[string]string{
+		"heads that never end":       "GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: aaaaaaaaaaaaaaaa",
+		"bodies that never come":     "POST /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nx",
+		"large answers never read":   "GET /large HTTP/1.1\r\nHost: h\r\n\r\n",
+		"names that do not exist":    "GET /nobody%d HTTP/1.1\r\nHost: h\r\n\r\n",
+		"pipelines":                  "GET /svc HTTP/1.1\r\nHost: h\r\n\r\nGET /svc HTTP/1.1\r\nHost: h\r\n\r\nGET /svc HTTP/1.1\r\nHost: h\r\n\r\n",
+		"scrapes that are abandoned": "GET /sloth HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := sampleFolder(t)
+			p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir)
+			addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+			neighbour := dialAndScrape(t, addr, 10*time.Second)
+			descriptors, resident := taken(t, p)
+
+			var conns []net.Conn
+			for i := range hostile {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				conns = append(conns, c)
+				if name == "names that do not exist" {
+					fmt.Fprintf(c, request, i)
+				} else {
+					io.WriteString(c, request)
+				}
+			}
+			var took []time.Duration
+			for range 200 {
+				begin := time.Now()
+				if answer := scrapeOn(neighbour, 10*time.Second); answer == "" {
+					t.Fatal("a neighbour was not scraped")
+				}
+				took = append(took, time.Since(begin))
+			}
+			slices.Sort(took)
+			if p99 := took[len(took)*99/100]; p99 > 100*time.Millisecond {
+				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", p99)
+			}
+			if _, now := taken(t, p); now > resident+100 {
+				t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
+			}
+			for _, c := range conns {
+				c.Close()
+			}
+			eventually(t, func() error {
+				if now, _ := taken(t, p); now > descriptors+20 {
+					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// sampleFolder is a folder with a service that is fine, one that is slow, and one
+// with a large answer.
+func sampleFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	recordingService(t, dir, "svc")
+	for _, s := range []sample{{name: "sloth", handler: samples[1].handler}, {name: "large", handler: largeAnswer()}} {
+		stop, err := s.start(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+	}
+	return dir
+}
+
+func largeAnswer() http.Handler {
+	body := bytes.Repeat([]byte("x 1\n"), 1<<20)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		w.Write(body)
+	})
+}
+
+// taken returns how many descriptors p has, and how many MiB of memory.
+func taken(t *testing.T, p *program) (descriptors int, residentMiB float64) {
+	t.Helper()
+	pid := p.cmd.Process.Pid
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries), resident(t, pid)
+}
