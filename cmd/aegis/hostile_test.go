@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -54,10 +55,14 @@ func TestHostileScrapers(t *testing.T) {
 				took = append(took, time.Since(begin))
 			}
 			slices.Sort(took)
-			if p99 := took[len(took)*99/100]; p99 > 100*time.Millisecond {
+			patience, room := 100*time.Millisecond, 100.0
+			if raceDetector() {
+				patience, room = 10*patience, 4*room
+			}
+			if p99 := took[len(took)*99/100]; p99 > patience {
 				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", p99)
 			}
-			if _, now := taken(t, p); now > resident+100 {
+			if _, now := taken(t, p); now > resident+room {
 				t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
 			}
 			for _, c := range conns {
@@ -71,6 +76,13 @@ func TestHostileScrapers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// raceDetector reports whether the program was built with it: then all takes
+// several times as much.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // sampleFolder is a folder with a service that is fine, one that is slow, and one

@@ -120,8 +120,9 @@ func (c *scraperConn) Write(p []byte) (int, error) {
 	buffers := net.Buffers(c.both[:])
 	n, err := buffers.WriteTo(c.TCPConn)
 	c.both = [2][]byte{}
+	ofP := max(int(n)-held.n, 0)
 	smallWrites.Put(held)
-	return max(int(n)-held.n, 0), err
+	return ofP, err
 }
 
 // ReadFrom copies from r, in the kernel where that is a Unix connection, after
