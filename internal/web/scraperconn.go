@@ -23,8 +23,8 @@ type scraperConn struct {
 	held *smallWrite
 	both [2][]byte
 
+	gone   chan struct{} // closed when the scraper hangs up
 	mu     sync.Mutex
-	gone   bool   // the scraper hung up
 	onGone func() // called then
 	forget func() bool
 }
@@ -39,7 +39,7 @@ type smallWrite struct {
 var smallWrites = sync.Pool{New: func() any { return new(smallWrite) }}
 
 func newScraperConn(c *net.TCPConn) *scraperConn {
-	s := &scraperConn{TCPConn: c}
+	s := &scraperConn{TCPConn: c, gone: make(chan struct{})}
 	s.forget = s.forgetGone
 	return s
 }
@@ -63,23 +63,31 @@ func scraperConnOf(r *http.Request) *scraperConn {
 func (c *scraperConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		c.mu.Lock()
-		f := c.onGone
-		c.gone, c.onGone = true, nil
-		c.mu.Unlock()
-		if f != nil {
-			f()
-		}
+		c.hangUp()
 	}
 	return n, err
 }
 
-// afterGone arranges to call f when the scraper hangs up. The function that it
+func (c *scraperConn) hangUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isGone() {
+		return
+	}
+	close(c.gone)
+	if c.onGone != nil {
+		c.onGone()
+		c.onGone = nil
+	}
+}
+
+// afterGone arranges to call f when the scraper hangs up: one f at a time, as one
+// thing at a time is done for a scrape. The function that it
 // returns takes that back, and reports whether it was in time.
 func (c *scraperConn) afterGone(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone {
+	if c.isGone() {
 		go f()
 	} else {
 		c.onGone = f
@@ -96,9 +104,12 @@ func (c *scraperConn) forgetGone() bool {
 }
 
 func (c *scraperConn) isGone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.gone
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // together has small writes wait for the one after them, until apart.
@@ -164,10 +175,21 @@ func (c *scrapeContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // Err returns why the context has ended, but not for its deadline.
 func (c *scrapeContext) Err() error {
-	if c.conn != nil && c.conn.isGone() {
+	switch {
+	case c.conn == nil:
+		return c.Context.Err()
+	case c.conn.isGone():
 		return context.Canceled
 	}
-	return c.Context.Err()
+	return nil
+}
+
+// Done is closed when the scraper hangs up.
+func (c *scrapeContext) Done() <-chan struct{} {
+	if c.conn != nil {
+		return c.conn.gone
+	}
+	return c.Context.Done()
 }
 
 // AfterFunc is what context.AfterFunc asks for: it calls f when the scraper hangs
