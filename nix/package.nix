@@ -20,6 +20,7 @@ buildGoModule (finalAttrs: {
       ../go.mod
       ../go.sum
       ../internal
+      ./dashboard.json # A test reads it.
     ];
   };
 

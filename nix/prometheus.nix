@@ -1,5 +1,6 @@
 # What the host of a Prometheus needs of Aegis: functions on plain attributes,
-# which services.prometheus takes. The names of a flake's lib.
+# which services.prometheus takes, and what Grafana shows of it. The names of a
+# flake's lib.
 { lib }:
 let
   inherit (import ./address.nix { inherit lib; }) parseHostport;
@@ -161,4 +162,12 @@ in
       ];
     }
   ];
+
+  # A dashboard for Grafana, which takes folders of them:
+  #
+  #   environment.etc."grafana-dashboards/aegis.json".source = aegis.lib.dashboard;
+  #   services.grafana.provision.dashboards.settings.providers = [
+  #     { name = "aegis"; options.path = "/etc/grafana-dashboards"; }
+  #   ];
+  dashboard = ./dashboard.json;
 }

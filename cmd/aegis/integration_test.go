@@ -30,6 +30,7 @@ func TestPrometheus(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: this test runs Prometheus and waits for its scrapes")
 	}
+	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "run")
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
@@ -43,8 +44,16 @@ func TestPrometheus(t *testing.T) {
 	startNode()
 	python := startPython()
 	startNodejs()
-	aegis := startAegis(t, folder)
-	prometheus := startPrometheus(t, prometheusBinary, aegis)
+	_, aegis := startAegis(t, buildAegis(t), folder)
+	prometheus := startPrometheus(t, prometheusBinary, fmt.Sprintf(`
+global:
+  scrape_interval: 1s
+scrape_configs:
+  - job_name: aegis
+    http_sd_configs:
+      - url: http://%s/-/sd
+        refresh_interval: 1s
+`, aegis))
 	up := func(node, python, nodejs float64) func() (readings, error) {
 		r := readings{{"node", aegis}: node, {"python", aegis}: python, {"nodejs", aegis}: nodejs}
 		return func() (readings, error) { return r, nil }
@@ -131,44 +140,37 @@ func nodejsService(t *testing.T, socket string) (run func() *program) {
 	}
 }
 
-// startAegis builds and starts the real binary. It returns its address.
-func startAegis(t *testing.T, folder string, flags ...string) string {
+// buildAegis builds the real binary. It returns its path.
+func buildAegis(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "aegis")
 	// Stamping fails where git does not trust the owner of the checkout.
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building aegis: %v\n%s", err, out)
 	}
-	p := start(t, "aegis", binary, append(flags, "-hostport", "127.0.0.1:0", "-sockdir", folder)...)
-	return p.awaitOutput(t, `msg=serving address=(\S+)`)
+	return binary
+}
+
+// startAegis starts the real binary. It returns it with its address.
+func startAegis(t *testing.T, binary, folder string, flags ...string) (p *program, address string) {
+	t.Helper()
+	p = start(t, "aegis", binary, append(flags, "-hostport", "127.0.0.1:0", "-sockdir", folder)...)
+	return p, p.awaitOutput(t, `msg=serving address=(\S+)`)
 }
 
 // prometheusAt is the address of a running Prometheus.
 type prometheusAt string
 
-// startPrometheus starts a Prometheus that knows of Aegis' service discovery
-// and of nothing else.
-func startPrometheus(t *testing.T, binary, aegis string) prometheusAt {
-	t.Helper()
-	return startPrometheusWith(t, binary, fmt.Sprintf(`
-global:
-  scrape_interval: 1s
-scrape_configs:
-  - job_name: aegis
-    http_sd_configs:
-      - url: http://%s/-/sd
-        refresh_interval: 1s
-`, aegis))
-}
-
-func startPrometheusWith(t *testing.T, binary, config string) prometheusAt {
+// startPrometheus starts a Prometheus that knows what is in config and nothing
+// else.
+func startPrometheus(t *testing.T, binary, config string) prometheusAt {
 	t.Helper()
 	dir := t.TempDir()
-	path := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "prometheus", binary, "--config.file="+path,
+	p := start(t, "prometheus", binary, "--config.file="+file,
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
 	return prometheusAt(p.awaitOutput(t, `msg="Listening on".* address=(\S+)`))
 }
@@ -208,7 +210,11 @@ func (p prometheusAt) await(t *testing.T, metric string, wanted func() (readings
 		if err != nil {
 			return err
 		}
-		got, err := p.query(metric)
+		found, err := p.query(metric)
+		got := readings{}
+		for _, s := range found {
+			got[origin{s.labels["job"], s.labels["instance"]}] = s.value
+		}
 		if err == nil && !maps.Equal(got, want) {
 			err = fmt.Errorf("%s is %v in Prometheus, want %v", metric, got, want)
 		}
@@ -216,33 +222,53 @@ func (p prometheusAt) await(t *testing.T, metric string, wanted func() (readings
 	})
 }
 
-func (p prometheusAt) query(metric string) (readings, error) {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + string(p) + "/api/v1/query?query=" + url.QueryEscape(metric))
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Metric origin
-				Value  [2]any // when, and the value as text
-			}
+// series is one in the result of a query.
+type series struct {
+	labels map[string]string
+	value  float64
+}
+
+// query returns what Prometheus has for an expression now.
+func (p prometheusAt) query(expr string) ([]series, error) {
+	var result struct {
+		Result []struct {
+			Metric map[string]string
+			Value  [2]any // when, and the value as text
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("asking Prometheus: %s, %w", resp.Status, err)
+	if err := p.ask("query", url.Values{"query": {expr}}, &result); err != nil {
+		return nil, err
 	}
-	r := readings{}
-	for _, series := range answer.Data.Result {
-		value, err := strconv.ParseFloat(fmt.Sprint(series.Value[1]), 64)
+	var all []series
+	for _, r := range result.Result {
+		value, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
 		if err != nil {
 			return nil, fmt.Errorf("asking Prometheus: %w", err)
 		}
-		r[series.Metric] = value
+		all = append(all, series{r.Metric, value})
 	}
-	return r, nil
+	return all, nil
+}
+
+// ask puts what Prometheus' API answers into data.
+func (p prometheusAt) ask(path string, params url.Values, data any) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + string(p) + "/api/v1/" + path + "?" + params.Encode())
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer := struct {
+		Error string
+		Data  any
+	}{Data: data}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("asking Prometheus: %s, %w", resp.Status, err)
+	}
+	if answer.Error != "" {
+		return fmt.Errorf("asking Prometheus: %s", answer.Error)
+	}
+	return nil
 }
 
 // eventually waits until condition has nothing to object.

@@ -40,7 +40,7 @@ func TestMutualTLS(t *testing.T) {
 	trusted.issue(t, dir, "server")
 	trusted.issue(t, dir, "prometheus")
 	strange.issue(t, dir, "stranger")
-	aegis := startAegis(t, dir,
+	_, aegis := startAegis(t, buildAegis(t), dir,
 		"-web.config.file", writeFile(t, dir, "web.yml", `
 tls_server_config:
   cert_file: server.pem
@@ -108,7 +108,7 @@ func TestPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aegis := startAegis(t, dir, "-web.config.file", writeFile(t, dir, "web.yml", fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash)))
+	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", writeFile(t, dir, "web.yml", fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash)))
 
 	for name, user := range map[string][2]string{"none": {}, "wrong password": {"prometheus", "sesame"}, "unknown user": {"root", "open sesame"}} {
 		for _, route := range routes {
@@ -144,7 +144,7 @@ func TestPasswords(t *testing.T) {
 func scrapedBy(t *testing.T, aegis, scheme, credentials string) {
 	t.Helper()
 	binary := installed(t, "prometheus", "prometheus")
-	prometheus := startPrometheusWith(t, binary, fmt.Sprintf(`
+	prometheus := startPrometheus(t, binary, fmt.Sprintf(`
 global: {scrape_interval: 1s}
 scrape_configs:
   - job_name: aegis

@@ -72,6 +72,7 @@ let
     ./address.nix
     ./exporters.nix
     ./prometheus.nix
+    ./dashboard.nix
     ./readme.nix
     ./machines.nix
   ];
