@@ -2,9 +2,15 @@ package web
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
+	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -16,37 +22,64 @@ var indexHTML string
 
 var indexTemplate = template.Must(template.New("index").Parse(indexHTML))
 
-// page is what the template of the index sees.
+// page is what the template of the page sees.
 type page struct {
-	Folder   string
-	Err      error
-	Targets  []row
-	Unserved []sockdir.Entry
-	Omitted  int
+	Host    string
+	Folder  string
+	Err     error
+	Now     time.Time // UTC
+	View    view
+	Sockets int
+	Tallies []tally
+	Heads   []head
+	Rows    []row
+	// Cut and UnservedCut are how many more there would be.
+	Cut, UnservedCut int
+	Unserved         []unserved
+	// AccessErr is why owners, groups and modes are not known.
+	AccessErr error
+	StaleFile bool // the targets file in use is not the one that is there
+	Hidden    bool // an owner or group is
 }
 
-type row struct {
-	Name  string
-	Known bool
-	State string
-	Since string
-	Last  string
-	Took  time.Duration
-	Bytes int64
+// tally is how many sockets are in a state, and a link to them.
+type tally struct {
+	Title, State, Href string
+	Count              int
+	Current            bool
 }
 
-// index is the page for people: every socket, and how its last scrape went.
+// head is that of a column.
+type head struct {
+	column
+	Href    string
+	Aria    string // how the column is sorted, in the words of WAI-ARIA; or empty
+	Numeric bool
+}
+
+// unserved is an entry of the folder that is not served.
+type unserved struct{ File, Why string }
+
+// index is the page for people: every socket, how its last scrape went, and what
+// else there is in the folder.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	p := page{Folder: s.folder.String()}
-	var entries []sockdir.Entry
-	entries, p.Err = s.list(r)
-	p.Omitted = max(len(entries)-limits.Page, 0)
-	for _, e := range entries[:min(len(entries), limits.Page)] {
-		if e.Err == nil {
-			p.Targets = append(p.Targets, s.row(e.Name))
-		} else {
-			p.Unserved = append(p.Unserved, e)
-		}
+	v, err := parseView(r.URL.Query())
+	if err != nil {
+		text(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if s.pages.Add(1) > limits.Pages {
+		s.pages.Add(-1)
+		w.Header().Set("Retry-After", "1")
+		text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these pages are on their way already", limits.Pages))
+		return
+	}
+	defer s.pages.Add(-1)
+
+	status := http.StatusOK
+	p := s.page(r, v)
+	if p.Err != nil {
+		status = http.StatusServiceUnavailable
 	}
 	var body bytes.Buffer
 	if err := indexTemplate.Execute(&body, p); err != nil {
@@ -55,27 +88,136 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	w.Write(body.Bytes())
 }
 
-func (s *Server) row(name string) row {
-	t, ok := s.targets.known(name)
-	if !ok {
-		return row{Name: name, State: "not scraped yet"}
+// pagePolicy lets a browser load nothing, and run and apply nothing but what
+// stands in the page's own template.
+var pagePolicy = func() string {
+	var body bytes.Buffer
+	if err := indexTemplate.Execute(&body, page{}); err != nil {
+		panic(err) // The template and page do not fit.
 	}
-	ago := func(at time.Time) string { return time.Since(at).Round(time.Second).String() + " ago" }
-	out := row{
-		Name: name, Known: true, State: "fine",
-		Last: ago(t.last.at), Took: t.last.took.Round(10 * time.Microsecond), Bytes: t.last.bytes,
+	hash := func(element string) string {
+		_, rest, _ := strings.Cut(body.String(), "<"+element+">")
+		content, _, _ := strings.Cut(rest, "</"+element+">")
+		sum := sha256.Sum256([]byte(content))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	if t.state.err != nil {
-		out.State = t.state.err.Error()
+	return "default-src 'none'; img-src data:; style-src " + hash("style") + "; script-src " + hash("script") +
+		"; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+}()
+
+// page gathers what the page shows of the folder.
+func (s *Server) page(r *http.Request, v view) page {
+	now := time.Now()
+	p := page{Host: address(r), Folder: s.folder.String(), Now: now.UTC(), View: v, StaleFile: s.staleFile() != nil}
+	entries, err := s.list(r)
+	if err != nil {
+		p.Err = err
+		return p
 	}
-	if !t.since.IsZero() {
-		out.Since = ago(t.since)
+	sockets := s.split(&p, entries)
+	p.Heads = heads(v)
+	p.count(sockets)
+
+	matching := slices.DeleteFunc(sockets, func(s *socket) bool { return !v.matches(s) })
+	v.sort(matching)
+	p.Cut = max(len(matching)-limits.Page, 0)
+	matching = matching[:len(matching)-p.Cut]
+	for _, s := range matching {
+		p.Rows = append(p.Rows, newRow(s, now))
 	}
-	return out
+	p.AccessErr = s.access(r.Context(), &p, matching)
+	return p
+}
+
+// split returns the sockets among entries, and puts the others on the page.
+func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
+	var sockets []*socket
+	for _, e := range entries {
+		switch {
+		case e.Err == nil:
+			t, _ := s.targets.known(e.Name)
+			sockets = append(sockets, &socket{e, t})
+		case !p.View.finds(e.File, e.Err.Error()):
+		case len(p.Unserved) >= limits.Page:
+			p.UnservedCut++
+		default:
+			p.Unserved = append(p.Unserved, unserved{shown(e.File), strings.TrimPrefix(e.Err.Error(), cause(e.Err).Error()+": ")})
+		}
+	}
+	return sockets
+}
+
+// access puts on the page to whom the sockets belong that it has rows of.
+func (s *Server) access(ctx context.Context, p *page, sockets []*socket) error {
+	entries := make([]sockdir.Entry, len(sockets))
+	for i, s := range sockets {
+		entries[i] = s.entry
+	}
+	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
+	defer cancel()
+	all, err := s.folder.Access(ctx, entries)
+	if err != nil {
+		all = make([]sockdir.Access, len(sockets))
+	}
+	cells := make(map[sockdir.Access]template.HTML) // There are few.
+	for i, a := range all {
+		if cells[a] == "" {
+			var b strings.Builder
+			if err := indexTemplate.ExecuteTemplate(&b, "access", a); err != nil {
+				return err
+			}
+			cells[a] = template.HTML(b.String())
+		}
+		p.Rows[i].Access = cells[a]
+		p.Hidden = p.Hidden || a.Owner == sockdir.Hidden || a.Group == sockdir.Hidden
+	}
+	return err
+}
+
+// count makes the tallies.
+func (p *page) count(sockets []*socket) {
+	p.Sockets = len(sockets)
+	counts := map[string]int{"": len(sockets)}
+	for _, s := range sockets {
+		counts[s.stateName()]++
+	}
+	for _, state := range append([]string{""}, states...) {
+		v := p.View
+		v.State = state
+		p.Tallies = append(p.Tallies, tally{
+			Title: stateTitles[state], State: state, Href: v.href(), Count: counts[state], Current: state == p.View.State,
+		})
+	}
+}
+
+// heads are those of the columns: each a link that sorts by it or, if that is so
+// already, the other way round.
+func heads(v view) []head {
+	var all []head
+	for _, c := range columns {
+		to := v
+		to.Sort, to.Reverse = c.Key, c.large
+		h := head{column: c, Numeric: c.large}
+		if v.Sort == c.Key {
+			to.Reverse = !v.Reverse
+			h.Aria = "ascending"
+			if v.Reverse {
+				h.Aria = "descending"
+			}
+		}
+		h.Href = to.href()
+		all = append(all, h)
+	}
+	// The table begins with the names.
+	all[0], all[1] = all[1], all[0]
+	return all
 }

@@ -65,42 +65,6 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestIndex(t *testing.T) {
-	a := start(t)
-	a.service("fine", fine)
-	a.service("new", fine)
-	a.stale("stale")
-	a.service("metrics", fine)
-	hostile := `<script>alert(1)<`
-	os.WriteFile(filepath.Join(a.dir, hostile+".sock"), nil, 0o600)
-	a.get("/fine")
-	a.get("/stale")
-
-	got := a.get("/")
-	for _, want := range []string{
-		"3 sockets in " + a.dir,
-		`<a href="/fine">fine</a><td>fine<td>`,
-		`<a href="/new">new</a><td>not scraped yet`,
-		`<a href="/stale">stale</a><td>connection refused: nobody is listening`,
-		"<code>metrics.sock</code>: not a socket that can be served: its name is that of a page",
-		"<code>&lt;script&gt;alert(1)&lt;.sock</code>",
-	} {
-		if !strings.Contains(got.body, want) {
-			t.Errorf("the page lacks %q:\n%s", want, got.body)
-		}
-	}
-	if strings.Contains(got.body, "<script") {
-		t.Error("a name is taken for markup")
-	}
-	if csp := got.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
-		t.Errorf("Content-Security-Policy: %q", csp)
-	}
-	mustRemove(t, a.dir)
-	if got := a.get("/"); got.StatusCode != 200 || !strings.Contains(got.body, "no such folder") {
-		t.Errorf("without the folder: %d\n%s", got.StatusCode, got.body)
-	}
-}
-
 func TestOwnMetrics(t *testing.T) {
 	a := start(t)
 	a.service("fine", fine)

@@ -26,11 +26,16 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 
 	o := outcome{at: start, result: resultOK}
 	socket, err := s.find(ctx, r, name, target)
-	found, begun := err == nil, false
+	found := err == nil
+	var sent transfer
 	if found {
-		begun, o.bytes, err = s.scrape(ctx, w, r, socket, req)
+		sent.count = s.targets.countDue(name, start)
+		err = s.scrape(ctx, w, r, socket, req, &sent)
 	}
-	o.took = time.Since(start)
+	o.took, o.bytes = time.Since(start), sent.bytes
+	if sent.census != nil {
+		o.counted, o.series = err == nil, sent.census.end()
+	}
 	status := http.StatusOK
 	if err != nil {
 		status, o.result = failure(err)
@@ -46,7 +51,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	switch {
 	case err == nil:
-	case begun || errors.Is(err, scrape.ErrCanceled):
+	case sent.begun || errors.Is(err, scrape.ErrCanceled):
 		// The announced length or the last chunk is missing, so the scraper sees
 		// its answer fail, never a short one that looks whole.
 		panic(http.ErrAbortHandler)
@@ -79,12 +84,19 @@ func (s *Server) find(ctx context.Context, r *http.Request, name string, t confi
 // errOldHTTP is the scraper's failing, not the service's.
 var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d KiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.Gather>>10)
 
-// scrape relays one scrape of socket. It reports whether the answer to the
-// scraper has begun, and how many bytes of body it took.
-func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request) (begun bool, bytes int64, err error) {
+// transfer is how far the answer to the scraper has come.
+type transfer struct {
+	count  bool    // its series are to be counted
+	census *census // which counts them; may be nil
+	begun  bool
+	bytes  int64 // of body
+}
+
+// scrape relays one scrape of socket, and notes in sent how far that came.
+func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request, sent *transfer) error {
 	a, err := s.client.Get(ctx, socket, req)
 	if err != nil {
-		return false, 0, err
+		return err
 	}
 	defer a.Close()
 	switch {
@@ -94,19 +106,26 @@ func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Reque
 		if err == nil {
 			writeHead(w, a, length)
 		}
-		return false, 0, err
+		return err
 	case a.Length() < 0 && !r.ProtoAtLeast(1, 1):
-		return false, 0, errOldHTTP
+		return errOldHTTP
 	}
+	body := io.Writer(w)
+	if sent.count {
+		if sent.census = s.newCensus(a, w); sent.census != nil {
+			body = sent.census
+		}
+	}
+	sent.begun = true
 	writeHead(w, a, a.Length())
 	if ctx.conn != nil {
 		ctx.conn.together()
 	}
-	bytes, err = a.WriteTo(w)
+	sent.bytes, err = a.WriteTo(body)
 	if ctx.conn != nil && err == nil {
 		err = ctx.conn.apart(w)
 	}
-	return true, bytes, err
+	return err
 }
 
 // writeHead writes the head of a whole answer: these fields and no others of

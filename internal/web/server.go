@@ -38,6 +38,8 @@ type Server struct {
 	requests atomic.Int64 // under way
 	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
+	censuses atomic.Int32 // under way
+	pages    atomic.Int32 // under way
 }
 
 // New returns a Server. It does not look at the folder yet.

@@ -21,6 +21,14 @@ type outcome struct {
 	bytes  int64
 	result string
 	err    error // nil for resultOK
+
+	counted bool
+	series  int // if counted; uncounted if that cannot be
+}
+
+// tells reports whether o tells of the service, not of the scrapers alone.
+func (o outcome) tells() bool {
+	return o.result != resultCanceled && o.result != resultForbidden && !errors.Is(o.err, scrape.ErrTooMany)
 }
 
 // state is what is known of a target.
@@ -37,7 +45,10 @@ type target struct {
 	since     time.Time       // of state
 	results   map[string]bool // that have a series
 	last      outcome
-	logged    string // the result that was last logged
+	failed    outcome   // the last that failed by its own fault
+	series    int       // as last counted
+	countedAt time.Time // zero if never
+	logged    string    // the result that was last logged
 	loggedAt  time.Time
 	goneSince time.Time // zero while it is there
 }
@@ -88,18 +99,30 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	ts.scrapes.WithLabelValues(name, o.result).Inc()
 	t.results[o.result] = true
 	t.last = o
+	if o.counted {
+		t.series, t.countedAt = o.series, o.at
+	}
 	if found {
 		t.goneSince = time.Time{}
 	}
 	switch {
-	case o.result == resultCanceled, o.result == resultForbidden, errors.Is(o.err, scrape.ErrTooMany):
-		// These tell of the scrapers, not of the service.
+	case !o.tells():
 	case o.result == resultNotFound:
 		ts.gone(name, t, o)
 	default:
 		ts.change(name, t, o)
 	}
 	return true
+}
+
+// countDue reports whether it is time to count the series of name anew.
+func (ts *targets) countDue(name string, now time.Time) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if t := ts.byName[name]; t != nil {
+		return now.Sub(t.countedAt) >= limits.CountInterval
+	}
+	return len(ts.byName) < limits.Targets
 }
 
 // gone notes that the socket of t is not there any more.
@@ -118,6 +141,9 @@ func (ts *targets) change(name string, t *target, o outcome) {
 		ts.announce()
 	}
 	t.state = state{result: o.result, err: o.err}
+	if o.err != nil {
+		t.failed = o
+	}
 	if t.logged == o.result || o.at.Sub(t.loggedAt) < limits.StateLogInterval {
 		return
 	}

@@ -1,0 +1,51 @@
+package sockdir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestAccess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give sockets to others")
+	}
+	dir := t.TempDir()
+	entries := []Entry{{File: "mine.sock"}, {File: "gone.sock"}, {File: "theirs.sock"}, {File: "link.sock"}}
+	listen(t, dir, "mine", "")
+	listen(t, dir, "theirs", "")
+	for file, mode := range map[string]os.FileMode{"mine.sock": 0o755 | os.ModeSetgid, "theirs.sock": 0o660} {
+		if err := os.Chmod(filepath.Join(dir, file), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(filepath.Join(dir, "theirs.sock"), 4711, 4712); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("theirs.sock", filepath.Join(dir, "link.sock")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := New(dir).Access(t.Context(), entries)
+	want := []Access{{"root", "root", 0o2755}, {}, {"4711", "4712", 0o660}, {"root", "root", 0o777}}
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+
+	if _, err := New(dir+"/absent").Access(t.Context(), entries); !errors.Is(err, ErrNoFolder) {
+		t.Errorf("without the folder: %v, want ErrNoFolder", err)
+	}
+}
+
+// Who cannot be seen is not called nobody.
+func TestHiddenOwner(t *testing.T) {
+	a := newAccounts()
+	a.hides = true
+	if u, g := a.user(overflowID), a.group(overflowID); u != Hidden || g != Hidden {
+		t.Errorf("%s and %s, want both %s", u, g, Hidden)
+	}
+	if u, g := a.user(0), a.group(0); u != "root" || g != "root" {
+		t.Errorf("%s and %s, want both root", u, g)
+	}
+}
