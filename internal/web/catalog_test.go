@@ -104,6 +104,19 @@ func TestTargetsFile(t *testing.T) {
 		}
 	}
 
+	// What the operator names is not gone but fails, at each look at the folder.
+	for range 2 {
+		a.targets.sweep(t.Context())
+		a.get("/absent")
+		if got, _ := a.targets.known("absent"); got.state.result != resultNotFound || !got.goneSince.IsZero() {
+			t.Errorf("a target whose socket elsewhere is not there is %q, gone since %v", got.state.result, got.goneSince)
+		}
+	}
+	a.targets.sweep(t.Context())
+	if got, _ := a.targets.known("absent"); got.state.result != resultNotFound {
+		t.Errorf("after a look at the folder it is %q", got.state.result)
+	}
+
 	labels := discovered(t, a)
 	if got, want := fmt.Sprint(labels["/billing"]), "map[__metrics_path__:/billing job:bills team:money]"; got != want {
 		t.Errorf("labels of billing %s, want %s", got, want)

@@ -85,7 +85,9 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	t := ts.byName[name]
 	// A folder that can be read but not searched shows its sockets and denies
 	// looking at them.
-	found = found || ts.listed[name] && o.result != resultNotFound
+	// And what the targets file names is a target whether it is there or not.
+	gone := o.result == resultNotFound && ts.catalog.Target(name).Socket == ""
+	found = found || ts.listed[name] && !gone
 	switch {
 	case t == nil && !found:
 		return false
@@ -107,7 +109,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	}
 	switch {
 	case !o.tells():
-	case o.result == resultNotFound:
+	case o.result == resultNotFound && ts.catalog.Target(name).Socket == "":
 		ts.gone(name, t, o)
 	default:
 		ts.change(name, t, o)
