@@ -60,6 +60,10 @@ func parse(text []byte) (File, error) {
 	var faults []fault
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		t, err := s.Targets[name].target(name)
+		if key := empty(&document, name); err == nil && key != "" {
+			// What was under allow: is perhaps only commented out.
+			err = wrong(key, "there is nothing under %s; leave it out, or say what it is", key)
+		}
 		if bad := (fault{}); errors.As(err, &bad) {
 			bad.line = line(&document, append([]string{"targets", name}, bad.keys...))
 			bad.err = fmt.Errorf("target %q: %w", name, err)
@@ -233,6 +237,33 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 		return p, fmt.Errorf("%q has bits set behind its length: write %v, or the address alone", text, p.Masked())
 	}
 	return p, nil
+}
+
+// empty returns a key of the target name that has no value, "" if there is none.
+func empty(document *yaml.Node, name string) string {
+	target := document
+	for _, key := range []string{"targets", name} {
+		target = value(target, key)
+	}
+	for i := 0; target != nil && target.Kind == yaml.MappingNode && i+1 < len(target.Content); i += 2 {
+		if target.Content[i+1].Tag == "!!null" {
+			return target.Content[i].Value
+		}
+	}
+	return ""
+}
+
+// value returns what stands under key in a mapping, nil if nothing does.
+func value(node *yaml.Node, key string) *yaml.Node {
+	if node != nil && node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
+	}
+	for i := 0; node != nil && node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == key {
+			return node.Content[i+1]
+		}
+	}
+	return nil
 }
 
 // line returns the line where the value that keys lead to is written, or as much

@@ -87,6 +87,8 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    allow:\n      addresses: [10.0.0.300]\n", `line 4: target "x": allow: "10.0.0.300" is neither an address nor a prefix`},
 		{"targets:\n  x:\n    allow: {addresses: [10.0.0.1/8]}\n", `"10.0.0.1/8" has bits set behind its length`},
 		{"targets:\n  x:\n    allow: {certificates: [\"\"]}\n", `the name of a certificate is empty`},
+		{"targets:\n  x:\n    path: /m\n    allow:\n      # addresses: [10.0.0.1]\n", `line 4: target "x": there is nothing under allow`},
+		{"targets:\n  x: {enabled: ~}\n", `there is nothing under enabled`},
 		{"targets:\n  b: {path: x}\n  a: {path: y}\n", `line 2: target "b": path "x"`},
 		{strings.Repeat("#", limits.TargetsFile+1), "is larger than 4 MiB"},
 	} {

@@ -43,6 +43,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, "a scrape has no body (RFC 9110 section 9.3.1)")
 		return
 	}
+	if !oneWord(r.URL.RawQuery) || !oneWord(r.Host) {
+		// HTTP/2 lets through what would be more than one word of a request
+		// line, or more than a field, in HTTP/1.1.
+		text(w, http.StatusBadRequest, "the query or the host has spaces or control characters in it")
+		return
+	}
 	if own, ok := s.own[r.URL.Path]; ok {
 		own(w, r)
 		return
@@ -63,4 +69,13 @@ func text(w http.ResponseWriter, status int, line string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	w.Write([]byte(line + "\n"))
+}
+
+func oneWord(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
 }

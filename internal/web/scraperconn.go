@@ -3,12 +3,15 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"sync"
 	"time"
+
+	"tulpa.dev/cadey/aegis/internal/scrape"
 )
 
 // scraperConn is a scraper's connection over TCP. It knows the order in which
@@ -148,7 +151,7 @@ func (c *scraperConn) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // apart ends what together began: whatever of the answer is still held back, here
-// or in w, is written.
+// or in w, is written. The error wraps scrape.ErrCanceled.
 func (c *scraperConn) apart(w http.ResponseWriter) error {
 	c.hold = false
 	if c.held == nil {
@@ -158,7 +161,10 @@ func (c *scraperConn) apart(w http.ResponseWriter) error {
 	if c.held != nil {
 		_, err = c.Write(nil)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", scrape.ErrCanceled, err)
+	}
+	return nil
 }
 
 // scrapeContext is the context of a scrape. It knows its deadline and leaves it

@@ -56,3 +56,33 @@ func TestBodiesOfEverySize(t *testing.T) {
 		t.Errorf("%d connections, want the one", n)
 	}
 }
+
+// A scraper that is gone when the rest of its answer is written tells nothing of
+// the service.
+func TestHangUpBeforeTheRestIsWritten(t *testing.T) {
+	a := start(t)
+	answer := make(chan struct{})
+	a.service("svc", func(w http.ResponseWriter, r *http.Request) {
+		<-answer
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, strings.Repeat("x 1\n", 1300))
+	})
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const scrape = "GET /svc HTTP/1.1\r\nHost: h\r\n\r\n"
+	io.WriteString(c, scrape)
+	eventually(t, "the scrape", func() bool { return a.Requests() == 1 })
+	// Once net/http has read a byte of the next request, which nothing shows, it no
+	// longer watches for the hang-up.
+	io.WriteString(c, scrape)
+	time.Sleep(20 * time.Millisecond)
+	c.(*net.TCPConn).SetLinger(0)
+	c.Close()
+	close(answer)
+	eventually(t, "the end of the scrape", func() bool { return a.Requests() == 0 })
+	if got := a.metric(`aegis_scrapes_total{result="canceled",target="svc"}`); got != "1" {
+		t.Errorf("%q scrapes counted as canceled, want 1; log:\n%s", got, a.log.String())
+	}
+}

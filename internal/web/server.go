@@ -56,6 +56,7 @@ func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:                      s,
 		ReadHeaderTimeout:            limits.ReadHeaderTimeout,
+		ReadTimeout:                  limits.ReadHeaderTimeout, // for bodies, which no request has that is answered
 		IdleTimeout:                  limits.IdleTimeout,
 		WriteTimeout:                 limits.WriteTimeout,
 		MaxHeaderBytes:               limits.Head - 4<<10, // net/http adds as much.
