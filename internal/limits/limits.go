@@ -140,8 +140,8 @@ const (
 	FolderCalls = 64
 
 	// IdleConns is how many idle connections are kept in all: one for each
-	// service of a large host. Each costs a kilobyte here, and a descriptor;
-	// dialling anew costs half as much again as a scrape.
+	// service of a large host. Each costs three kilobytes here, and a descriptor;
+	// dialling anew takes some 20 µs of processor time.
 	IdleConns = 1024
 
 	// IdleConnTimeout is how long an idle connection to a service is kept: a
