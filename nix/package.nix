@@ -25,7 +25,7 @@ buildGoModule (finalAttrs: {
   };
 
   # .ci/nix compares this with the module graph and prints the right one.
-  vendorHash = "sha256-AazugRIiZx4MXByZ4Lah2k3ButtustxZQ4KCvWcB0Ko=";
+  vendorHash = "sha256-uCVn221ydRS57/tmc5ba3zKdgYXDFZLbh1VqE2iESDA=";
 
   # Static: under the unit's NoExecPaths=/ there is no loader to be run.
   env.CGO_ENABLED = 0;

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,14 +12,9 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
@@ -44,10 +38,18 @@ type checked struct {
 	Lint []problem `json:"lint,omitempty"`
 }
 
-// problem is a promlint.Problem.
+// problem is a promlint.Problem. Metric is empty where it is of all.
 type problem struct {
 	Metric string `json:"metric"`
 	Text   string `json:"text"`
+}
+
+// String returns p in a line.
+func (p problem) String() string {
+	if p.Metric == "" {
+		return p.Text
+	}
+	return strconv.QuoteToGraphic(p.Metric) + ": " + p.Text
 }
 
 // check scrapes targets once, as the daemon would, and says what is wrong.
@@ -141,88 +143,56 @@ func (c checker) all(names []string) []checked {
 func (c checker) one(name string) checked {
 	result := checked{Name: name, Result: "ok"}
 	start := time.Now()
-	contentType, body, err := c.scrape(name)
+	body, err := c.scrape(name)
 	result.Seconds = time.Since(start).Seconds()
-	result.Bytes = len(body)
-	var families []*dto.MetricFamily
+	result.Bytes = body.size
+	var metrics parsed
 	if err == nil {
-		families, err = parseExposition(contentType, body)
+		metrics, err = body.parse()
 	}
 	if err != nil {
-		result.Result, result.Error = web.Result(err), err.Error()
+		result.Result, result.Error = resultOf(err), err.Error()
 		return result
 	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			result.Samples += samplesOf(m)
-		}
-	}
+	result.Samples = metrics.samples
 	if c.lint {
-		// Its errors are of parsing, which has been done.
-		problems, _ := promlint.NewWithMetricFamilies(families).Lint()
-		for _, p := range problems {
-			result.Lint = append(result.Lint, problem(p))
-		}
+		result.Lint = metrics.lint()
 	}
 	return result
 }
 
-func (c checker) scrape(name string) (contentType string, body []byte, err error) {
+// resultOf is web.Result, and what only a check can find.
+func resultOf(err error) string {
+	if errors.Is(err, errTooLarge) {
+		return "too_large"
+	}
+	return web.Result(err)
+}
+
+func (c checker) scrape(name string) (exposition, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ScrapeTimeout)
 	defer cancel()
-	socket, err := c.catalog.Find(ctx, name)
+	target := c.catalog.Target(name)
+	socket, err := c.catalog.Find(ctx, name, target)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w%s", err, web.Hint(name))
+		return exposition{}, fmt.Errorf("%w%s", err, web.Hint(name))
 	}
 	r, err := http.NewRequest(http.MethodGet, "http://localhost/"+name, nil)
 	if err != nil {
-		return "", nil, err
+		return exposition{}, err
 	}
 	// The format that every service has, and that is parsed here.
 	r.Header.Set("Accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1")
+	r.Header.Set("Accept-Encoding", "identity")
 	r.Header.Set("User-Agent", "aegis-check/"+version)
-	a, err := c.client.Get(ctx, socket, scrape.NewRequest(r).To(c.catalog.Target(name)))
+	a, err := c.client.Get(ctx, socket, scrape.NewRequest(r).To(target))
 	if err != nil {
-		return "", nil, err
+		return exposition{}, err
 	}
 	defer a.Close()
-	var buf bytes.Buffer
-	_, err = a.WriteTo(&buf)
-	return a.ContentType, buf.Bytes(), err
-}
-
-// parseExposition returns the metrics of body.
-func parseExposition(contentType string, body []byte) (families []*dto.MetricFamily, err error) {
-	if strings.HasPrefix(contentType, "application/openmetrics-text") {
-		// From a service that does not negotiate, and expfmt cannot read it:
-		// that it came whole is all that is known of it.
-		return nil, nil
-	}
-	format := expfmt.ResponseFormat(http.Header{"Content-Type": {contentType}})
-	if format.FormatType() == expfmt.TypeUnknown {
-		format = expfmt.NewFormat(expfmt.TypeTextPlain)
-	}
-	for decoder := expfmt.NewDecoder(bytes.NewReader(body), format); ; {
-		f := new(dto.MetricFamily)
-		if err := decoder.Decode(f); err == io.EOF {
-			return families, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
-		}
-		families = append(families, f)
-	}
-}
-
-// samplesOf returns how many lines m takes in the text format.
-func samplesOf(m *dto.Metric) int {
-	switch {
-	case m.Histogram != nil:
-		return len(m.Histogram.Bucket) + 2
-	case m.Summary != nil:
-		return len(m.Summary.Quantile) + 2
-	default:
-		return 1
-	}
+	e := exposition{contentType: a.ContentType, encoding: a.ContentEncoding}
+	_, err = a.WriteTo(&e)
+	return e, err
 }
 
 // report prints how the targets are.
@@ -253,7 +223,7 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 			fmt.Fprintf(p.stdout, "\n%s: %s\n", printableName(r.Name), r.Error)
 		}
 		for _, problem := range r.Lint {
-			fmt.Fprintf(p.stdout, "\n%s: lint: %s: %s\n", r.Name, strconv.QuoteToGraphic(problem.Metric), problem.Text)
+			fmt.Fprintf(p.stdout, "\n%s: lint: %s\n", printableName(r.Name), problem)
 		}
 	}
 	return nil

@@ -97,16 +97,21 @@ func (d *daemon) reload(ctx context.Context) {
 	d.manager.Reloading()
 	file, err := readTargets(d.targetsFile)
 	d.web.Retarget(file, err)
-	if err == nil {
-		err = d.web.Reload(ctx)
-	}
 	if err != nil {
-		d.log.Warn("reload failed, all stays as it was", "error", err)
-		d.manager.Ready(fmt.Sprintf("reload failed, all stays as it was: %v", err))
+		d.reloadFailed("the targets stay as they were", err)
+		return
+	}
+	if err := d.web.Reload(ctx); err != nil {
+		d.reloadFailed("the connections to services stay as they were", err)
 		return
 	}
 	d.log.Info("reloaded")
 	d.manager.Ready("reloaded")
+}
+
+func (d *daemon) reloadFailed(so string, err error) {
+	d.log.Warn("reload failed, "+so, "error", err)
+	d.manager.Ready(fmt.Sprintf("reload failed, %s: %v", so, err))
 }
 
 // stop stops accepting and finishes the scrapes under way, within limits.Drain.

@@ -166,7 +166,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	await("READY=1\nSTATUS=reloaded\n")
 	os.RemoveAll(dir)
 	cmd.Process.Signal(syscall.SIGHUP)
-	await("READY=1\nSTATUS=reload failed, all stays as it was: no such folder")
+	await("READY=1\nSTATUS=reload failed, the connections to services stay as they were: no such folder")
 	// However many come, they do not push out what comes after them.
 	for range 50 {
 		cmd.Process.Signal(syscall.SIGHUP)

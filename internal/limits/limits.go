@@ -33,6 +33,10 @@ const (
 	// client that does not read.
 	AbortGrace = time.Second
 
+	// HangUpNotice is how long it may take until it is noticed that a scraper
+	// hung up, when writing to it has failed already.
+	HangUpNotice = 100 * time.Millisecond
+
 	// DrainGrace is how long a stop waits for clients to use their kept
 	// connections once more, and be told that they close. Without it the
 	// requests that cross with the closing are lost.
@@ -122,6 +126,10 @@ const (
 	// Unpacked is how much of a gzipped body is unpacked to count its series:
 	// some 100,000 of them, and a twentieth of a second of work.
 	Unpacked = 16 << 20
+
+	// Checked is how much of a body aegis check parses: some 300,000 series, and a
+	// gigabyte of memory for ScrapesPerTarget of them at once.
+	Checked = 32 << 20
 
 	// Interim is how many 1xx responses may come before the real one. One is
 	// already rare.

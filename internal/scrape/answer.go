@@ -3,7 +3,6 @@ package scrape
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -48,14 +47,23 @@ func (a *Answer) begin() error {
 	if err := a.gather(); err != nil {
 		return err
 	}
-	if a.ContentEncoding == "" && len(a.gathered) > 0 {
-		return checkText(a.ContentType, a.gathered[0])
+	if a.ContentEncoding == "" {
+		var beginning [lookedAt]byte
+		return checkText(a.ContentType, beginning[:a.copyTo(beginning[:])])
 	}
 	return nil
 }
 
+// copyTo copies the beginning of what is gathered to b.
+func (a *Answer) copyTo(b []byte) (n int) {
+	for _, part := range a.gathered {
+		n += copy(b[n:], part)
+	}
+	return n
+}
+
 // gather reads the body up to limits.Gather. Of one known to be larger it takes
-// only what has come with the head, to look at.
+// only what has come with the head, and what is to be looked at.
 func (a *Answer) gather() error {
 	e := a.e
 	from := e.start
@@ -64,7 +72,7 @@ func (a *Answer) gather() error {
 		if err := a.take(); err != nil {
 			return err
 		}
-		enough := a.size > limits.Gather || a.length > limits.Gather && a.size > 0
+		enough := a.size > limits.Gather || a.length > limits.Gather && a.size >= lookedAt
 		if a.framing.done || enough {
 			a.gathered = append(a.gathered, e.block[from:e.end])
 			return nil
@@ -149,13 +157,8 @@ func (a *Answer) splice(w io.Writer) (written int64, err error) {
 		a.whole = true
 		return written, nil
 	}
-	// The error may be of either side. At the deadline the service's side fails
-	// at once, the scraper's only when its grace is over; and a service that
-	// ends early is no error but an end.
-	if deadline, ok := a.e.ctx.Deadline(); ok {
-		if past := time.Since(deadline); past >= 0 && past < limits.AbortGrace/2 {
-			return written, a.e.readError(err)
-		}
+	if a.e.failed(err) {
+		return written, a.e.readError(err)
 	}
 	return written, scraperError(err)
 }

@@ -57,6 +57,7 @@ func TestAnswers(t *testing.T) {
 		{name: "HTML without a type", response: ok + "Content-Length: 12\r\n\r\n\n<!DOCTYPE h>", err: ErrNotMetrics, says: "HTML"},
 		{name: "JSON said to be text", response: ok + plain + "Content-Length: 12\r\n\r\n{\"up\": true}", err: ErrNotMetrics, says: "JSON"},
 		{name: "large HTML without a type", response: ok + "Content-Length: 9999999\r\n\r\n<html>" + big, err: ErrNotMetrics, says: "HTML"},
+		{name: "HTML behind a head that fills its block", response: ok + plain + filler(limits.Block-len(ok+plain)-2) + "\r\n<html>", err: ErrNotMetrics, says: "HTML"},
 		{name: "a control character in the type", response: ok + "Content-Type: text/plain; a=\x01\r\nContent-Length: 0\r\n\r\n", err: ErrInvalid},
 		{name: "not HTTP", response: "SSH-2.0-OpenSSH_9.2\r\n", err: ErrInvalid, says: "malformed HTTP"},
 		{name: "escape sequences in the fault", response: "\x1b[2J\x07 evil\r\n\r\n", err: ErrInvalid},
@@ -102,6 +103,11 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// filler is a field of a head that takes length bytes.
+func filler(length int) string {
+	return "X: " + strings.Repeat("a", length-len("X: \r\n")) + "\r\n"
 }
 
 // Cut short anywhere, an answer whose framing says where it ends is an error.

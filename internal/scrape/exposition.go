@@ -34,13 +34,16 @@ func mediaType(contentType string) string {
 	return strings.ToLower(strings.Trim(media, " \t"))
 }
 
+// lookedAt is how many bytes of a body show whether it is text of another kind.
+const lookedAt = 512
+
 // checkText refuses text that begins as HTML or JSON do and no exposition does,
 // whatever its type says.
-func checkText(contentType string, body []byte) error {
+func checkText(contentType string, beginning []byte) error {
 	if mediaType(contentType) != "text/plain" {
 		return nil
 	}
-	text := bytes.TrimLeft(body[:min(len(body), 512)], " \t\r\n")
+	text := bytes.TrimLeft(beginning, " \t\r\n")
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
 		return fmt.Errorf("%w: it looks like HTML or XML", ErrNotMetrics)

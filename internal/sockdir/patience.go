@@ -97,15 +97,18 @@ func (p patience) worker(ctx context.Context) *worker {
 		return w
 	default:
 	}
+	var late <-chan time.Time
 	if deadline, ok := ctx.Deadline(); ok { // which ctx may leave to others to watch
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
+		clock := time.NewTimer(time.Until(deadline))
+		defer clock.Stop()
+		late = clock.C
 	}
 	select {
 	case w := <-p.idle:
 		return w
 	case <-ctx.Done():
+		return nil
+	case <-late:
 		return nil
 	}
 }

@@ -36,9 +36,10 @@ func (c *Catalog) Target(name string) config.Target { return c.file.Load().Targe
 
 var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enabled: false)", sockdir.ErrNotFound)
 
-// Find finds the socket of name. The errors are Lookup's.
-func (c *Catalog) Find(ctx context.Context, name string) (sockdir.Socket, error) {
-	switch t := c.Target(name); {
+// Find finds the socket of name, of which the targets file says t. The errors are
+// Lookup's.
+func (c *Catalog) Find(ctx context.Context, name string, t config.Target) (sockdir.Socket, error) {
+	switch {
 	case name == reservedName:
 		return sockdir.Socket{}, errReserved
 	case t.Disabled:

@@ -74,10 +74,13 @@ func (c *census) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// end returns how many series there were, or uncounted. To unpack them takes time:
-// the scraper is to have its answer by now.
-func (c *census) end() int {
+// end returns how many series there were, or uncounted; whole says whether all of
+// them came. To unpack them takes time: the scraper is to have its answer by now.
+func (c *census) end(whole bool) int {
 	defer c.running.Add(-1)
+	if !whole {
+		return uncounted
+	}
 	if c.kind == gzipped {
 		c.unpack()
 	}

@@ -34,7 +34,8 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	o.took, o.bytes = time.Since(start), sent.bytes
 	if sent.census != nil {
-		o.counted, o.series = err == nil, sent.census.end()
+		o.counted = err == nil
+		o.series = sent.census.end(o.counted)
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -74,7 +75,7 @@ func (s *Server) find(ctx context.Context, r *http.Request, name string, t confi
 	if s.requests.Load() > limits.Scrapes {
 		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d requests under way already", scrape.ErrTooMany, limits.Scrapes)
 	}
-	socket, err := s.catalog.Find(ctx, name)
+	socket, err := s.catalog.Find(ctx, name, t)
 	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {
 		err = scrape.ErrCanceled
 	}

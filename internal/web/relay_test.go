@@ -313,6 +313,38 @@ func TestLargeBodiesArriveWhole(t *testing.T) {
 	}
 }
 
+// A service that resets the connection in a body that is copied in the kernel is
+// at fault, not the scraper.
+func TestResetInABody(t *testing.T) {
+	a := start(t)
+	a.raw("svc", "HTTP/1.1 200 OK\r\n\r\nx 1\n")
+	a.get("/svc") // Its series are counted now, and not in what follows.
+	mustRemove(t, filepath.Join(a.dir, "svc.sock"))
+	l, err := net.Listen("unix", filepath.Join(a.dir, "svc.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9999999\r\n\r\n")
+			io.WriteString(c, strings.Repeat("x 1\n", 500_000))
+			c.Close() // The request was not read: a reset.
+		}
+	}()
+	for _, method := range []string{"GET", "HEAD"} {
+		before := a.metric(`aegis_scrapes_total{result="truncated",target="svc"}`)
+		a.send(method + " /svc HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		eventually(t, method+" counted as truncated", func() bool {
+			return a.metric(`aegis_scrapes_total{result="truncated",target="svc"}`) != before
+		})
+	}
+}
+
 // A scraper that hangs up frees what its scrape held, long before the deadline.
 func TestHangUp(t *testing.T) {
 	a := start(t)

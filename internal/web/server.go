@@ -132,7 +132,7 @@ func (s *Server) Reload(ctx context.Context) error {
 	}
 	there := make(map[sockdir.ID]bool, len(entries))
 	for _, e := range entries {
-		if socket, err := s.catalog.Find(ctx, e.Name); err == nil {
+		if socket, err := s.catalog.Find(ctx, e.Name, s.catalog.Target(e.Name)); err == nil {
 			there[socket.ID] = true
 		}
 	}

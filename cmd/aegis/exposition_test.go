@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tulpa.dev/cadey/aegis/internal/config"
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/web"
+)
+
+// What services send that do not negotiate.
+func TestCheckOfFormats(t *testing.T) {
+	const (
+		text = "text/plain; version=0.0.4"
+		open = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	)
+	bomb := strings.Repeat("x 1\n", limits.Checked/4+1)
+	for name, tt := range map[string]struct {
+		contentType, encoding, body string
+		result, says                string
+		samples                     int
+		lint                        string
+	}{
+		"text":             {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: 2, lint: "no help text"},
+		"no type":          {body: "x 1\n", result: "ok", samples: 1, lint: "no help text"},
+		"gzip unasked":     {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: 1, lint: "no help text"},
+		"openmetrics":      {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: 2, lint: "this is OpenMetrics"},
+		"openmetrics, cut": {contentType: open, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", says: "# EOF"},
+		"not what it says": {contentType: text, body: "x one\n", result: "not_metrics", says: `"one"`},
+		"broken gzip":      {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
+		"no gzip":          {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
+		"brotli":           {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
+		"a bomb":           {contentType: text, encoding: "gzip", body: gzipped(bomb), result: "too_large", says: "only 32 MiB"},
+		"too large":        {contentType: text, body: bomb, result: "too_large", says: "only 32 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l, err := net.Listen("unix", filepath.Join(dir, "svc.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header()["Content-Type"] = nil
+				if tt.contentType != "" {
+					w.Header().Set("Content-Type", tt.contentType)
+				}
+				if tt.encoding != "" {
+					w.Header().Set("Content-Encoding", tt.encoding)
+				}
+				w.Write([]byte(tt.body))
+			})}
+			go server.Serve(l)
+			t.Cleanup(func() { server.Close() })
+			c := checker{client: new(scrape.Client), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true}
+			got := c.one("svc")
+			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Samples != tt.samples || got.Bytes != len(tt.body) {
+				t.Errorf("%+v; want %s of %d samples, %d bytes, that says %q", got, tt.result, tt.samples, len(tt.body), tt.says)
+			}
+			var lint strings.Builder
+			for _, p := range got.Lint {
+				lint.WriteString(p.String())
+			}
+			if !strings.Contains(lint.String(), tt.lint) {
+				t.Errorf("lint %q, want %q", lint.String(), tt.lint)
+			}
+		})
+	}
+}
+
+func gzipped(s string) string {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	w.Write([]byte(s))
+	w.Close()
+	return packed.String()
+}
