@@ -46,23 +46,10 @@ func TestHostileScrapers(t *testing.T) {
 					io.WriteString(c, request)
 				}
 			}
-			var took []time.Duration
-			for range 200 {
-				begin := time.Now()
-				if answer := scrapeOn(neighbour, 10*time.Second); answer == "" {
-					t.Fatal("a neighbour was not scraped")
-				}
-				took = append(took, time.Since(begin))
+			if got := p99(t, neighbour); got > patience() {
+				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", got)
 			}
-			slices.Sort(took)
-			patience, room := 100*time.Millisecond, 100.0
-			if raceDetector() {
-				patience, room = 10*patience, 4*room
-			}
-			if p99 := took[len(took)*99/100]; p99 > patience {
-				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", p99)
-			}
-			if _, now := taken(t, p); now > resident+room {
+			if _, now := taken(t, p); now > resident+room() {
 				t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
 			}
 			for _, c := range conns {
@@ -76,6 +63,43 @@ func TestHostileScrapers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// p99 is what 99 in a hundred scrapes over c take at most.
+func p99(t *testing.T, c net.Conn) time.Duration {
+	t.Helper()
+	return slowest(t, func() bool { return scrapeOn(c, 10*time.Second) != "" })
+}
+
+// slowest returns what 99 in a hundred calls of scrape take at most.
+func slowest(t *testing.T, scrape func() bool) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for range 200 {
+		begin := time.Now()
+		if !scrape() {
+			t.Fatal("a neighbour was not scraped")
+		}
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
+}
+
+// patience is how long a neighbour of hostile scrapers may have to wait.
+func patience() time.Duration {
+	if raceDetector() {
+		return time.Second
+	}
+	return 100 * time.Millisecond
+}
+
+// room is how many MiB hostile scrapers may take.
+func room() float64 {
+	if raceDetector() {
+		return 400
+	}
+	return 100
 }
 
 // raceDetector reports whether the program was built with it: then all takes
@@ -118,4 +142,36 @@ func taken(t *testing.T, p *program) (descriptors int, residentMiB float64) {
 		t.Fatal(err)
 	}
 	return len(entries), resident(t, pid)
+}
+
+// Scrapers that send requests as fast as they can, without waiting for answers,
+// slow others down but do not shut them out.
+func TestFloods(t *testing.T) {
+	const connections = 4
+	for _, path := range []string{"/svc", "/nobody", "/-/healthy"} {
+		t.Run(path[1:], func(t *testing.T) {
+			p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t))
+			addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+			neighbour := dialAndScrape(t, addr, 10*time.Second)
+			requests := bytes.Repeat([]byte("GET "+path+" HTTP/1.1\r\nHost: h\r\n\r\n"), 1000)
+			for range connections {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.Close() })
+				go io.Copy(io.Discard, c)
+				go func() {
+					for err == nil {
+						_, err = c.Write(requests)
+					}
+				}()
+			}
+			if got := p99(t, neighbour); got > patience() {
+				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", got)
+			} else {
+				t.Logf("a neighbour's p99: %v", got)
+			}
+		})
+	}
 }

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // routes are one of each kind that Aegis has.
@@ -104,11 +106,7 @@ func TestPasswords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	asked := recordingService(t, dir, "mine")
-	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", writeFile(t, dir, "web.yml", fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash)))
+	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", passwordFile(t, dir))
 
 	for name, user := range map[string][2]string{"none": {}, "wrong password": {"prometheus", "sesame"}, "unknown user": {"root", "open sesame"}} {
 		for _, route := range routes {
@@ -137,6 +135,37 @@ func TestPasswords(t *testing.T) {
 	if got := asked(); got == "" || strings.Contains(got, "Authorization") {
 		t.Errorf("the service was asked with\n%s\nwant no credentials", got)
 	}
+}
+
+// Who has no password cannot hold a connection with a body that never comes.
+func TestBodyWithoutAPassword(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this test waits for a deadline of Aegis")
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", passwordFile(t, dir))
+	c, err := net.Dial("tcp", aegis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "POST /mine HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx")
+	c.SetDeadline(time.Now().Add(3 * limits.ReadHeaderTimeout))
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
+		t.Errorf("%q, %v; want 401, and the end of the connection", answer, err)
+	}
+}
+
+// passwordFile is a web configuration with which prometheus has a password.
+func passwordFile(t *testing.T, dir string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, dir, "web.yml", fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash))
 }
 
 // scrapedBy has a real Prometheus, with these credentials, find mine by discovery

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"runtime"
 
@@ -76,6 +77,10 @@ func newMetrics(s *Server, version, revision string) *metrics {
 			Name: "aegis_service_connections",
 			Help: "Connections to services that are open, idle ones included.",
 		}, func() float64 { return float64(s.client.Connections()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "aegis_scraper_connections",
+			Help: fmt.Sprintf("Connections of scrapers that are open, idle ones included; more than %d are not served.", limits.Clients),
+		}, func() float64 { return float64(s.Connections()) }),
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		EnableOpenMetrics:   true,

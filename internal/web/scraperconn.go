@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -65,6 +66,11 @@ func scraperConnOf(r *http.Request) *scraperConn {
 // for no other reason.
 func (c *scraperConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
+	if n == len(p) {
+		// There may be more, without end: a scraper that sends faster than it is
+		// answered has the others wait for it only this long.
+		runtime.Gosched()
+	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.hangUp()
 	}

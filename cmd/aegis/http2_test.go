@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// Over HTTP/2, a scraper can abandon scrapes as fast as it can name them. That
+// harms neither a neighbour nor Aegis.
+func TestHTTP2Resets(t *testing.T) {
+	const connections, atLeast = 4, 1000
+	p, addr, dir := startWithTLS(t)
+	neighbour := httpsClient(t, dir, "")
+	if got := fetchWith(t, neighbour, "https://"+addr+"/svc"); got != "200 x 1\n" {
+		t.Fatal(got)
+	}
+	descriptors, resident := taken(t, p)
+
+	stop := make(chan struct{})
+	ended := make(chan int, connections)
+	for range connections {
+		go func() {
+			sent := 0
+			for !isClosed(stop) {
+				c, err := dialHTTP2(addr) // Aegis hangs up on who goes too far.
+				if err != nil {
+					break
+				}
+				for err == nil && !isClosed(stop) {
+					if err = c.request("/sloth"); err == nil {
+						err = c.WriteRSTStream(c.stream, http2.ErrCodeCancel)
+						sent++
+					}
+				}
+				c.conn.Close()
+			}
+			ended <- sent
+		}()
+	}
+	took := slowest(t, func() bool { return fetchWith(t, neighbour, "https://"+addr+"/svc") == "200 x 1\n" })
+	close(stop)
+	total := 0
+	for range connections {
+		total += <-ended
+	}
+	if total < atLeast {
+		t.Errorf("%d resets only: no test of them", total)
+	}
+	if took > patience() {
+		t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", took)
+	}
+	_, now := taken(t, p)
+	if now > resident+room() {
+		t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
+	}
+	t.Logf("%d resets; a neighbour's p99 %v; %.0f MiB resident, before it were %.0f", total, took, now, resident)
+	eventually(t, func() error {
+		if now, _ := taken(t, p); now > descriptors+20 {
+			return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
+		}
+		return nil
+	})
+}
+
+// What HTTP/2 lets through and a request line of HTTP/1.1 could not carry never
+// reaches a service.
+func TestHTTP2RequestsOfMoreThanAWord(t *testing.T) {
+	_, addr, _ := startWithTLS(t)
+	for name, path := range map[string]string{
+		"a space in the query":     "/svc?a HTTP/1.1",
+		"a line end in the query":  "/svc?a\r\nX-Evil: 1",
+		"a second request":         "/svc?a HTTP/1.1\r\nHost: h\r\n\r\nGET /secret",
+		"a NUL in the query":       "/svc?\x00",
+		"a line end in the path":   "/svc\r\nX-Evil: 1",
+		"a space in the path":      "/svc HTTP/1.1",
+		"a path above the folder":  "/../svc",
+		"a fragment":               "/svc#/../x y",
+		"no slash before the name": "svc",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := dialHTTP2(addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.conn.Close()
+			if err := c.request(path); err != nil {
+				t.Fatal(err)
+			}
+			if status := c.status(); status != "400" && status != "404" && status != "refused" {
+				t.Errorf("status %s", status)
+			}
+		})
+	}
+}
+
+// startWithTLS starts Aegis before a sample folder, with TLS and no question for
+// certificates of scrapers.
+func startWithTLS(t *testing.T) (p *program, addr, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	newAuthority(t, dir, "trusted").issue(t, dir, "server")
+	config := writeFile(t, dir, "web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+	p = start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t), "-web.config.file", config)
+	return p, p.awaitOutput(t, `msg=serving address=(\S+)`), dir
+}
+
+// http2Client is a connection over which frames can be sent that no library sends.
+type http2Client struct {
+	*http2.Framer
+	conn   *tls.Conn
+	stream uint32 // of the last request
+}
+
+func dialHTTP2(addr string) (*http2Client, error) {
+	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	conn, err := tls.DialWithDialer(dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	c := &http2Client{Framer: http2.NewFramer(conn, bufio.NewReader(conn)), conn: conn}
+	if _, err = io.WriteString(conn, http2.ClientPreface); err == nil {
+		err = c.WriteSettings()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// request sends a GET of path, whatever that holds.
+func (c *http2Client) request(path string) error {
+	c.stream = max(1, c.stream+2)
+	if c.stream%2 == 0 {
+		c.stream++
+	}
+	var fields bytes.Buffer
+	encoder := hpack.NewEncoder(&fields)
+	for _, f := range [][2]string{{":method", http.MethodGet}, {":scheme", "https"}, {":authority", "h"}, {":path", path}} {
+		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	return c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: fields.Bytes(), EndStream: true, EndHeaders: true})
+}
+
+// status is that of the last request's answer, or refused where there is none.
+func (c *http2Client) status() string {
+	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			return err.Error()
+		}
+		switch frame := frame.(type) {
+		case *http2.MetaHeadersFrame:
+			return frame.PseudoValue("status")
+		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
+			return "refused"
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
