@@ -12,6 +12,7 @@ import (
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
+	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
@@ -52,9 +53,9 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 // own handler before the server's, so each listener has a server of its own.
 func (d *daemon) serve(l net.Listener, server *http.Server) error {
 	if d.webConfig == "" {
-		return server.Serve(l)
+		return server.Serve(d.web.Plain(l))
 	}
-	return exporterweb.Serve(l, server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
+	return exporterweb.Serve(http1.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
 }
 
 // run serves until a signal ends it or a listener fails.
@@ -172,6 +173,7 @@ func (d *daemon) drain() (cut int) {
 // that, until ctx ends.
 func (d *daemon) shutdown(ctx context.Context) {
 	var closed sync.WaitGroup
+	closed.Go(func() { d.web.Shutdown(ctx) })
 	for _, server := range d.servers {
 		closed.Go(func() { server.Shutdown(ctx) })
 	}
@@ -180,6 +182,7 @@ func (d *daemon) shutdown(ctx context.Context) {
 
 // close closes every connection of a scraper.
 func (d *daemon) close() {
+	d.web.Close()
 	for _, server := range d.servers {
 		server.Close()
 	}

@@ -9,11 +9,10 @@ import "time"
 
 // What a scraper can make Aegis hold.
 const (
-	// Head is the most bytes of a request head read from a scraper, and of a
-	// response head read from a service. Prometheus sends under 1 KiB and
-	// services answer with under 1 KiB; 64 KiB leaves room for a proxy's
-	// additions and is still small beside a body.
-	Head = 64 << 10
+	// RequestHead is the most bytes of a request head. Prometheus sends under
+	// 1 KiB; 16 KiB leaves room for a proxy's additions, and Clients that send that
+	// much each still fit in the MemoryMax= of the service unit.
+	RequestHead = 16 << 10
 
 	// ReadHeaderTimeout is how long a client may take over a request head.
 	// A head is one packet on any working network.
@@ -32,6 +31,11 @@ const (
 	// write: enough to deliver the 504, too little to hold a buffer for a
 	// client that does not read.
 	AbortGrace = time.Second
+
+	// WatchAfter is how long a request may take until its scraper is watched for
+	// hanging up: most are answered before, and a service that is slow is spared
+	// soon enough.
+	WatchAfter = 10 * time.Millisecond
 
 	// HangUpNotice is how long it may take until it is noticed that a scraper
 	// hung up, when writing to it has failed already.
@@ -57,6 +61,10 @@ const (
 	// Clients is how many connections of scrapers may be open. Prometheus keeps
 	// one for each target; a host with thousands is served.
 	Clients = 4096
+
+	// AcceptPauseMax is the longest wait until accepting a connection is tried
+	// again: about how long a person waits for a page.
+	AcceptPauseMax = time.Second
 
 	// Page is how many sockets the page for people shows, and how many entries
 	// that are none.
@@ -105,6 +113,10 @@ const (
 	// GatherTotal is how much memory the bodies held back may take in all: well
 	// under the MemoryMax= of the service unit.
 	GatherTotal = 96 << 20
+
+	// Head is the most bytes of a response head. Services answer with under 1 KiB;
+	// 64 KiB is still small beside a body.
+	Head = 64 << 10
 
 	// Block is the size of the pieces of memory into which answers are read:
 	// most fit in one with their head.

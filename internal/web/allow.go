@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -29,19 +30,21 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 }
 
 // Guard returns l as it is to be served: with every connection closed at accept
-// whose address is in none of the prefixes, if any are given. Those closed are
-// counted, and logged at most once in limits.RefusalLogInterval. What is not over
-// TCP has no address, and l is returned as it is.
+// whose address is in none of the prefixes, if any are given, or that is more than
+// limits.Clients. The former are counted, and logged at most once in
+// limits.RefusalLogInterval. No failure to accept but the end of l ends it. What
+// is not over TCP has no address, and l is returned as it is.
 func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
 		return l
 	}
-	return &guarded{TCPListener: tcp, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
+	return &guarded{TCPListener: tcp, server: s, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
 }
 
 type guarded struct {
 	*net.TCPListener
+	server   *Server
 	prefixes []netip.Prefix
 	log      *slog.Logger
 	refused  prometheus.Counter
@@ -53,17 +56,33 @@ type guarded struct {
 
 // Accept returns the next connection that is allowed.
 func (g *guarded) Accept() (net.Conn, error) {
-	for {
+	for failures := 0; ; {
 		c, err := g.AcceptTCP()
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return nil, err
+		case err != nil:
+			g.pause(failures, err)
+			failures++
+			continue
+		case g.server.Connections() >= limits.Clients:
+			c.Close()
+		case len(g.prefixes) > 0 && !g.allows(c.RemoteAddr()):
+			c.Close()
+			g.refuse(c.RemoteAddr())
+		default:
+			return c, nil
 		}
-		if len(g.prefixes) == 0 || g.allows(c.RemoteAddr()) {
-			return newScraperConn(c), nil
-		}
-		c.Close()
-		g.refuse(c.RemoteAddr())
+		failures = 0
 	}
+}
+
+// pause waits after accepting failed with err, after so many failures: descriptors
+// or memory are short, and who waits to be accepted is not lost.
+func (g *guarded) pause(failures int, err error) {
+	wait := min(5*time.Millisecond<<min(failures, 10), limits.AcceptPauseMax)
+	g.log.Warn("accepting a connection failed; scrapers wait until it succeeds", "error", err, "again", wait)
+	time.Sleep(wait)
 }
 
 func (g *guarded) allows(remote net.Addr) bool {

@@ -47,7 +47,7 @@ func FuzzScraper(f *testing.F) {
 	}
 	server := s.HTTPServer()
 	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	go server.Serve(s.Guard(l, nil))
+	go server.Serve(s.Plain(s.Guard(l, nil)))
 	f.Cleanup(func() { server.Close(); s.Close() })
 
 	f.Fuzz(func(t *testing.T, request []byte) {

@@ -21,7 +21,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	start := time.Now()
 	target := s.catalog.Target(name)
 	req := scrape.NewRequest(r).To(target)
-	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout), scraperConnOf(r)}
+	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout)}
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
 	o := outcome{at: start, result: resultOK}
@@ -119,13 +119,7 @@ func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Reque
 	}
 	sent.begun = true
 	writeHead(w, a, a.Length())
-	if ctx.conn != nil {
-		ctx.conn.together()
-	}
 	sent.bytes, err = a.WriteTo(body)
-	if ctx.conn != nil && err == nil {
-		err = ctx.conn.apart(w)
-	}
 	return err
 }
 

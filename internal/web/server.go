@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/config"
+	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -34,7 +35,8 @@ type Server struct {
 	metrics *metrics
 	own     map[string]http.HandlerFunc
 
-	conns    atomic.Int64 // of scrapers, open
+	http1    http1.Server
+	conns    atomic.Int64 // of scrapers, open, that net/http serves
 	requests atomic.Int64 // under way
 	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
@@ -48,6 +50,7 @@ func New(c Config) *Server {
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
+	s.http1.Handler, s.http1.Log = s, c.Log
 	return s
 }
 
@@ -59,10 +62,9 @@ func (s *Server) HTTPServer() *http.Server {
 		ReadTimeout:                  limits.ReadHeaderTimeout, // for bodies, which no request has that is answered
 		IdleTimeout:                  limits.IdleTimeout,
 		WriteTimeout:                 limits.WriteTimeout,
-		MaxHeaderBytes:               limits.Head - 4<<10, // net/http adds as much.
-		DisableGeneralOptionsHandler: true,                // OPTIONS * is one more method that is not allowed.
+		MaxHeaderBytes:               limits.RequestHead - 4<<10, // net/http adds as much.
+		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
-		ConnContext:                  withScraperConn,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }
@@ -72,7 +74,8 @@ func (s *Server) HTTPServer() *http.Server {
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if s.conns.Add(1) > limits.Clients {
+		s.conns.Add(1)
+		if s.Connections() > limits.Clients {
 			c.Close()
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -81,7 +84,16 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 }
 
 // Connections returns how many connections of scrapers are open.
-func (s *Server) Connections() int { return int(s.conns.Load()) }
+func (s *Server) Connections() int { return int(s.conns.Load()) + s.http1.Connections() }
+
+// Plain returns l without the connections on which scrapers send nothing but plain
+// scrapes, over HTTP and without a password: these are served by the way, at less
+// cost.
+func (s *Server) Plain(l net.Listener) net.Listener { return s.http1.Listen(l) }
+
+// Shutdown closes the connections that Plain kept, when they are idle. It waits
+// until they are, or ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http1.Shutdown(ctx) }
 
 // Watch looks at the folder now and then, until ctx ends, to notice targets
 // that are new or gone and forget those gone long ago. It gives a line that says
@@ -175,5 +187,8 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Requests returns how many requests are under way.
 func (s *Server) Requests() int { return int(s.requests.Load()) }
 
-// Close closes the idle connections to services.
-func (s *Server) Close() { s.client.Retain(nil) }
+// Close closes the connections that Plain kept, and the idle ones to services.
+func (s *Server) Close() {
+	s.http1.Close()
+	s.client.Retain(nil)
+}

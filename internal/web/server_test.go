@@ -41,7 +41,7 @@ func start(t *testing.T) *aegis {
 		t.Fatal(err)
 	}
 	srv := s.HTTPServer()
-	go srv.Serve(s.Guard(l, nil))
+	go srv.Serve(s.Plain(s.Guard(l, nil)))
 	t.Cleanup(func() { srv.Close(); s.Close() })
 	return &aegis{Server: s, t: t, dir: dir, addr: l.Addr().String(), log: log}
 }

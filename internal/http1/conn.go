@@ -1,0 +1,221 @@
+package http1
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// conn is a scraper's connection. While it is idle it holds no buffer.
+type conn struct {
+	*net.TCPConn
+	server   *Server
+	handover *handover
+	raw      syscall.RawConn
+	request  *http.Request // used for one after the other
+
+	// Of the request that comes; nil and nothing while idle.
+	buf     *buffer
+	n       int
+	readErr error
+
+	idleUntil time.Time
+	gone      *gone
+	watch     *time.Timer   // of the request that is answered
+	watched   chan struct{} // has an element when a watch has ended
+
+	// readable and writable as functions, made once.
+	onReadable, onWritable func(fd uintptr) bool
+	parts                  [][]byte // to be written
+	wrote                  int
+	writeErr               error
+}
+
+// buffer holds a request. Prometheus sends under 1 KiB.
+type buffer [4 << 10]byte
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func newConn(s *Server, tcp *net.TCPConn, h *handover) (*conn, error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{TCPConn: tcp, server: s, handover: h, raw: raw, gone: newGone(), watched: make(chan struct{}, 1)}
+	c.request = newRequest(c.gone, tcp.RemoteAddr())
+	c.onReadable, c.onWritable = c.readable, c.writable
+	c.watch = time.AfterFunc(time.Hour, c.watchHangUp)
+	c.watch.Stop()
+	// As in net/http, the first request has to come at once.
+	c.idleUntil = time.Now().Add(limits.ReadHeaderTimeout)
+	c.SetReadDeadline(c.idleUntil)
+	return c, nil
+}
+
+// serve answers one request after the other, until one comes that is for
+// net/http, or the connection ends.
+func (c *conn) serve() {
+	defer c.server.forget(c)
+	for !c.server.closing.Load() && c.await() {
+		e := exchanges.Get().(*exchange)
+		if !e.take(c, c.buf[:c.n]) {
+			exchanges.Put(e)
+			c.handOver()
+			return
+		}
+		c.giveBuffer()
+		again := c.answer(e)
+		e.reset()
+		exchanges.Put(e)
+		if !again {
+			break
+		}
+		c.keepIdle()
+	}
+	c.giveBuffer()
+	c.Close()
+}
+
+// await waits for the next request, and reports whether there is one, or the
+// beginning of one.
+func (c *conn) await() bool {
+	c.readErr = nil
+	err := c.raw.Read(c.onReadable)
+	return err == nil && c.readErr == nil && c.n > 0
+}
+
+// readable reads what has come, if anything has.
+func (c *conn) readable(fd uintptr) (done bool) {
+	c.buf = buffers.Get().(*buffer)
+	c.n, c.readErr = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), c.buf[:]) })
+	if c.readErr == unix.EAGAIN {
+		c.giveBuffer()
+		return false
+	}
+	return true
+}
+
+func (c *conn) giveBuffer() {
+	if c.buf != nil {
+		buffers.Put(c.buf)
+		c.buf = nil
+	}
+}
+
+// keepIdle gives the scraper time for its next request: limits.IdleTimeout, less
+// a little, as setting a deadline costs more than looking at the clock.
+func (c *conn) keepIdle() {
+	now := time.Now()
+	if c.idleUntil.Sub(now) < limits.IdleTimeout*7/8 {
+		c.idleUntil = now.Add(limits.IdleTimeout)
+		c.SetReadDeadline(c.idleUntil)
+	}
+}
+
+// wake ends the wait for a next request.
+func (c *conn) wake() { c.SetReadDeadline(longAgo) }
+
+var longAgo = time.Unix(1, 0)
+
+// handOver gives the connection to net/http, with what was read of it.
+func (c *conn) handOver() {
+	read := append([]byte(nil), c.buf[:c.n]...)
+	c.giveBuffer()
+	c.SetReadDeadline(time.Time{})
+	c.server.forget(c) // It is counted there from now on.
+	c.handover.give(&fair{TCPConn: c.TCPConn, read: read})
+}
+
+// answer has the handler answer, and reports whether the connection is fit for
+// another request.
+func (c *conn) answer(e *exchange) (again bool) {
+	c.watch.Reset(limits.WatchAfter)
+	again = c.handle(e) && e.finish() == nil && !e.closes
+	if !c.watch.Stop() {
+		c.SetReadDeadline(longAgo)
+		<-c.watched
+		c.idleUntil = time.Time{} // The deadline is to be set anew.
+	}
+	return again && !c.gone.is()
+}
+
+// handle calls the handler, and reports whether it came to its end.
+func (c *conn) handle(e *exchange) (ended bool) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			c.server.Log.Error("panic while answering a request", "panic", v, "scraper", c.request.RemoteAddr, "stack", string(debug.Stack()))
+		}
+	}()
+	c.server.Handler.ServeHTTP(e, c.request)
+	return true
+}
+
+// watchHangUp waits until the scraper hangs up or sends its next request, or the
+// wait is ended with a deadline. Most requests are answered before it begins.
+func (c *conn) watchHangUp() {
+	defer func() { c.watched <- struct{}{} }()
+	var ended bool
+	err := c.raw.Read(func(fd uintptr) bool {
+		var next [1]byte
+		n, err := ignoringEINTR(func() (int, error) {
+			n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			return n, err
+		})
+		ended = err != nil || n == 0
+		return err != unix.EAGAIN
+	})
+	if err == nil && ended {
+		c.gone.hangUp()
+	}
+}
+
+// send writes parts, before deadline: mostly at once, so that the deadline need
+// not be set.
+func (c *conn) send(parts [][]byte, deadline time.Time) error {
+	total := 0
+	for _, p := range parts {
+		total += len(p)
+	}
+	c.parts, c.wrote, c.writeErr = parts, 0, nil
+	err := c.raw.Write(c.onWritable)
+	c.parts = nil
+	if err == nil {
+		err = c.writeErr
+	}
+	if err != nil && !errors.Is(err, unix.EAGAIN) || c.wrote == total {
+		return err
+	}
+	rest := make(net.Buffers, 0, len(parts))
+	for _, p := range parts {
+		skip := min(c.wrote, len(p))
+		c.wrote -= skip
+		rest = append(rest, p[skip:])
+	}
+	c.SetWriteDeadline(deadline)
+	defer c.SetWriteDeadline(time.Time{})
+	_, err = rest.WriteTo(c.TCPConn)
+	return err
+}
+
+// writable writes what the connection takes.
+func (c *conn) writable(fd uintptr) (done bool) {
+	n, err := ignoringEINTR(func() (int, error) { return unix.Writev(int(fd), c.parts) })
+	c.wrote, c.writeErr = max(n, 0), err
+	return true
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package http1
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// exchange is one request and its answer, an http.ResponseWriter. They are used
+// again.
+type exchange struct {
+	c      *conn
+	fields http.Header // of the request
+	values [fields]string
+
+	header   http.Header // of the answer
+	status   int
+	deadline time.Time // for writing; zero until it is set
+
+	head      bytes.Buffer // what goes before the next of the body
+	small     []byte       // of the body, waits for more
+	announced bool         // length is known
+	begun     bool         // the head was made
+	finished  bool         // no more is written
+	length    int64        // of the body; -1 where chunks say where it ends
+	written   int64        // of the body
+	closes    bool         // the connection ends with this answer
+	err       error        // of writing
+	parts     [4][]byte
+}
+
+// smallest is how much of a body waits for more: that makes one system call of
+// many, and gives a length to what is all.
+const smallest = 2 << 10
+
+var exchanges = sync.Pool{New: func() any {
+	return &exchange{fields: make(http.Header), header: make(http.Header)}
+}}
+
+// take makes e that of the request on c that head is. It reports false if it is
+// for net/http.
+func (e *exchange) take(c *conn, head []byte) bool {
+	if !parse(string(head), c.request, e.fields, &e.values) {
+		clear(e.fields)
+		return false
+	}
+	e.c = c
+	return true
+}
+
+func (e *exchange) reset() {
+	clear(e.fields)
+	clear(e.header)
+	e.c.request.Header = nil
+	e.head.Reset()
+	*e = exchange{fields: e.fields, header: e.header, head: e.head, small: e.small[:0]}
+}
+
+// Header returns the header of the answer.
+func (e *exchange) Header() http.Header { return e.header }
+
+// WriteHeader sets the status, once.
+func (e *exchange) WriteHeader(status int) {
+	if e.status == 0 {
+		e.status = status
+	}
+}
+
+// SetWriteDeadline sets by when the scraper must have taken the answer;
+// limits.WriteTimeout from where it first makes wait otherwise.
+func (e *exchange) SetWriteDeadline(t time.Time) error {
+	e.deadline = t
+	return nil
+}
+
+// Write writes p of the body. What is small waits for more, or for the end.
+func (e *exchange) Write(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	e.announce()
+	now := e.written + int64(len(e.small)+len(p))
+	if now > e.length && e.length >= 0 {
+		e.err = http.ErrContentLength
+		return 0, e.err
+	}
+	if now != e.length && len(e.small)+len(p) <= smallest {
+		e.small = append(e.small, p...)
+		return len(p), nil
+	}
+	if err := e.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// announce notes the length that the header has, if it has one.
+func (e *exchange) announce() {
+	if e.announced {
+		return
+	}
+	e.announced, e.length = true, -1
+	if v := e.header["Content-Length"]; len(v) > 0 {
+		e.length, e.err = strconv.ParseInt(v[0], 10, 64)
+	}
+}
+
+var (
+	crlf         = []byte("\r\n")
+	lastChunk    = []byte("0\r\n\r\n")
+	endLastChunk = []byte("\r\n0\r\n\r\n")
+)
+
+// send sends what waits and p, in the framing that the head announces, after the
+// head if that is not sent yet.
+func (e *exchange) send(p []byte) error {
+	if !e.begun {
+		e.begin()
+	}
+	n := len(e.small) + len(p)
+	var end []byte
+	if e.length < 0 && n > 0 {
+		e.head.Write(strconv.AppendInt(e.head.AvailableBuffer(), int64(n), 16))
+		e.head.Write(crlf)
+		if end = crlf; e.finished {
+			end = endLastChunk
+		}
+	} else if e.length < 0 && e.finished {
+		end = lastChunk
+	}
+	e.parts = [4][]byte{e.head.Bytes(), e.small, p, end}
+	e.err = e.c.send(e.parts[:], e.writeDeadline())
+	e.parts = [4][]byte{}
+	e.head.Reset()
+	e.small = e.small[:0]
+	e.written += int64(n)
+	return e.err
+}
+
+func (e *exchange) writeDeadline() time.Time {
+	if e.deadline.IsZero() {
+		e.deadline = time.Now().Add(limits.WriteTimeout)
+	}
+	return e.deadline
+}
+
+// ReadFrom copies from r, in the kernel where r is a connection and the length of
+// the body is known.
+func (e *exchange) ReadFrom(r io.Reader) (int64, error) {
+	e.announce()
+	if e.err != nil || e.length < 0 {
+		return io.Copy(struct{ io.Writer }{e}, r)
+	}
+	if !e.begun || len(e.small) > 0 {
+		if err := e.send(nil); err != nil {
+			return 0, err
+		}
+	}
+	e.c.SetWriteDeadline(e.writeDeadline())
+	defer e.c.SetWriteDeadline(time.Time{})
+	n, err := e.c.TCPConn.ReadFrom(r)
+	e.written += n
+	e.err = err
+	return n, err
+}
+
+// finish ends the answer. An error means that the scraper has not got it whole.
+func (e *exchange) finish() error {
+	if e.err != nil {
+		return e.err
+	}
+	e.announce()
+	if e.length < 0 && !e.begun {
+		e.length = int64(len(e.small))
+		e.header["Content-Length"] = []string{strconv.Itoa(len(e.small))}
+	}
+	if e.written+int64(len(e.small)) != e.length && e.length >= 0 {
+		return http.ErrContentLength
+	}
+	e.finished = true
+	if !e.begun || e.length < 0 || len(e.small) > 0 {
+		return e.send(nil)
+	}
+	return nil
+}
+
+// begin makes the head.
+func (e *exchange) begin() {
+	e.begun = true
+	if e.status == 0 {
+		e.status = http.StatusOK
+	}
+	h := &e.head
+	h.WriteString("HTTP/1.1 ")
+	h.Write(strconv.AppendInt(h.AvailableBuffer(), int64(e.status), 10))
+	h.WriteByte(' ')
+	h.WriteString(http.StatusText(e.status))
+	h.Write(crlf)
+	if e.length < 0 {
+		h.WriteString("Transfer-Encoding: chunked\r\n")
+	}
+	e.closes = len(e.header["Connection"]) > 0
+	e.header.WriteSubset(h, nil)
+	h.WriteString(date())
+	h.Write(crlf)
+}
+
+// dated is the Date field of one second.
+type dated struct {
+	second int64
+	field  string
+}
+
+var lastDate atomic.Pointer[dated]
+
+// date returns the Date field of now.
+func date() string {
+	now := time.Now()
+	if last := lastDate.Load(); last != nil && last.second == now.Unix() {
+		return last.field
+	}
+	d := &dated{now.Unix(), "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"}
+	lastDate.Store(d)
+	return d.field
+}

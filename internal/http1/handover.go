@@ -1,0 +1,72 @@
+package http1
+
+import (
+	"net"
+	"runtime"
+)
+
+// handover is the listener of what is for net/http.
+type handover struct {
+	net.Listener
+	conns chan net.Conn
+	ended chan struct{} // closed when the listener is
+	err   error         // why, then
+}
+
+// Accept returns the next connection that is for net/http.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.ended:
+		return nil, h.err
+	}
+}
+
+// give hands c over, or closes it if nobody takes any more.
+func (h *handover) give(c net.Conn) {
+	select {
+	case h.conns <- c:
+	case <-h.ended:
+		c.Close()
+	}
+}
+
+// fair is a connection that lets others have their turn. Some of it may have been
+// read already.
+type fair struct {
+	*net.TCPConn
+	read []byte
+}
+
+// Read returns first what was read already.
+func (f *fair) Read(p []byte) (n int, err error) {
+	if len(f.read) > 0 {
+		n = copy(p, f.read)
+		f.read = f.read[n:]
+	} else {
+		f.read = nil
+		n, err = f.TCPConn.Read(p)
+	}
+	if n == len(p) {
+		// There may be more, without end: a scraper that sends faster than it is
+		// answered has the others wait for it only this long.
+		runtime.Gosched()
+	}
+	return n, err
+}
+
+// Fair returns l with connections that let others have their turn: on one
+// processor, a scraper that floods Aegis would take it from them.
+func Fair(l net.Listener) net.Listener { return fairListener{l} }
+
+type fairListener struct{ net.Listener }
+
+// Accept returns the next connection.
+func (l fairListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
+		return &fair{TCPConn: tcp}, nil
+	}
+	return c, err
+}

@@ -1,0 +1,119 @@
+// Package http1 serves the one kind of request of which there are many: a GET
+// over HTTP/1.1 (RFC 9112) without TLS and without a body, which came whole and
+// alone. A connection on which anything else comes goes to net/http, with every
+// byte of it, and stays there.
+//
+// net/http serves that kind, too, but is made for all others: its buffers for each
+// connection, its goroutine that reads while a request is answered, and what it
+// parses cost a third of a small scrape. Who is here has to be understood by one
+// reader only, so what is not beyond doubt is left to net/http: odd spelling,
+// bytes beyond ASCII, a field twice, a head that comes in pieces.
+package http1
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server serves connections. Its fields are set before Listen.
+type Server struct {
+	// Handler answers the requests. It must not keep a request or its header
+	// after it returns. What it writes may be of known length (Content-Length) or
+	// not; a status without a body (204, 304) is none of this package's.
+	Handler http.Handler
+	Log     *slog.Logger
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	closing atomic.Bool
+}
+
+// Listen takes what l accepts, over TCP, and returns a listener with the
+// connections that are for net/http. Who serves that has l served.
+func (s *Server) Listen(l net.Listener) net.Listener {
+	h := &handover{Listener: l, conns: make(chan net.Conn), ended: make(chan struct{})}
+	go s.accept(l, h)
+	return h
+}
+
+func (s *Server) accept(l net.Listener, h *handover) {
+	defer close(h.ended)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			h.err = err
+			return
+		}
+		tcp, ok := c.(*net.TCPConn)
+		if !ok {
+			h.give(c)
+			continue
+		}
+		if own, err := s.add(tcp, h); err != nil {
+			c.Close()
+		} else {
+			go own.serve()
+		}
+	}
+}
+
+// Connections returns how many connections are served here.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+func (s *Server) add(tcp *net.TCPConn, h *handover) (*conn, error) {
+	c, err := newConn(s, tcp, h)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == nil {
+		s.conns = make(map[*conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+	return c, nil
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Shutdown closes the idle connections, and the others when their request is
+// answered. It waits for that until ctx ends, whose error it returns then.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closing.Store(true)
+	s.mu.Lock()
+	for c := range s.conns {
+		c.wake()
+	}
+	s.mu.Unlock()
+	for s.Connections() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Close closes all connections.
+func (s *Server) Close() {
+	s.closing.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+}

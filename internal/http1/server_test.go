@@ -1,0 +1,363 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// serve serves handler on loopback: here and, where that is not for here, in
+// net/http, whose requests carry an X-Net-Http.
+func serve(t *testing.T, handler http.HandlerFunc) (s *Server, addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &Server{Handler: handler, Log: slog.New(slog.DiscardHandler)}
+	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Net-Http", "yes")
+		handler(w, r)
+	}), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	go other.Serve(s.Listen(l))
+	t.Cleanup(func() { other.Close(); s.Close() })
+	return s, l.Addr().String()
+}
+
+// client is a connection to a server.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) client {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return client{c, bufio.NewReader(c)}
+}
+
+// answer is one that came.
+type answer struct {
+	status int
+	header http.Header
+	length int64
+	chunks []string // Transfer-Encoding
+	body   string
+	err    error // of the body
+}
+
+func (c client) ask(t *testing.T, request string) answer {
+	t.Helper()
+	io.WriteString(c, request)
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return answer{err: err}
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Header.Del("Date")
+	return answer{resp.StatusCode, resp.Header, resp.ContentLength, resp.TransferEncoding, string(body), err}
+}
+
+const (
+	here  = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+	there = "GET /a HTTP/1.1\r\nHost: h\r\nPragma: there\r\n\r\n"
+)
+
+// Whatever a handler does, a scraper gets the same as from net/http, twice on one
+// connection.
+func TestSameAsNetHTTP(t *testing.T) {
+	large := strings.Repeat("0123456789abcde\n", 64<<10)
+	text := func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/plain") }
+	for name, handler := range map[string]http.HandlerFunc{
+		"a body":        func(w http.ResponseWriter, r *http.Request) { text(w); io.WriteString(w, "x 1\n") },
+		"none":          func(w http.ResponseWriter, r *http.Request) {},
+		"a status":      func(w http.ResponseWriter, r *http.Request) { text(w); w.WriteHeader(404); io.WriteString(w, "no\n") },
+		"two statuses":  func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503); w.WriteHeader(200) },
+		"an odd status": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(599) },
+		"a large body":  func(w http.ResponseWriter, r *http.Request) { text(w); io.WriteString(w, large) },
+		"in two": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			io.WriteString(w, "x")
+			io.WriteString(w, large)
+		},
+		"in small parts": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			for i := range 10_000 {
+				fmt.Fprintln(w, i)
+			}
+		},
+		"of known length": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			w.Header().Set("Content-Length", fmt.Sprint(len(large)+1))
+			io.WriteString(w, "x")
+			io.WriteString(w, large)
+		},
+		"in small parts of known length": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			w.Header().Set("Content-Length", "10000")
+			for range 1000 {
+				io.WriteString(w, "123456789\n")
+			}
+		},
+		"copied": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			w.Header().Set("Content-Length", fmt.Sprint(len(large)+1))
+			io.WriteString(w, "x")
+			io.Copy(w, onlyReader{strings.NewReader(large)})
+		},
+		"copied, of unknown length": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			io.Copy(w, onlyReader{strings.NewReader(large)})
+		},
+		"fields": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			w.Header()["X-A"] = []string{"1", "2"}
+			w.Header().Set("X-B", "a\r\nX-Evil: b")
+			w.Header().Set("Allow", "GET")
+			io.WriteString(w, r.Method+r.URL.String()+r.Host+r.Proto)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := serve(t, handler)
+			own, other := dial(t, addr), dial(t, addr)
+			for range 2 {
+				got, want := own.ask(t, here), other.ask(t, there)
+				if got.header.Get("X-Net-Http") != "" || want.header.Get("X-Net-Http") == "" {
+					t.Fatal("not served where it should be")
+				}
+				want.header.Del("X-Net-Http")
+				// Where net/http has a length, or none, is its own affair.
+				if !strings.Contains(name, "known") && len(got.body) < 4<<10 {
+					got.length, got.chunks = want.length, want.chunks
+					got.header.Del("Content-Length")
+					want.header.Del("Content-Length")
+				}
+				if got.body != want.body {
+					t.Errorf("body of %d bytes, %.40q; net/http has %d, %.40q", len(got.body), got.body, len(want.body), want.body)
+				}
+				got.body, want.body = "", ""
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("%+v, in net/http %+v", got, want)
+				}
+			}
+			if n := s.Connections(); n != 1 {
+				t.Errorf("%d connections are served here, want 1", n)
+			}
+		})
+	}
+}
+
+// onlyReader hides what else a reader can do.
+type onlyReader struct{ io.Reader }
+
+// A scraper sees that an answer is not whole.
+func TestBrokenAnswers(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"a panic before": func(w http.ResponseWriter, r *http.Request) { panic("on purpose") },
+		"an abort":       func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+		"an abort in chunks": func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, strings.Repeat("x", 10_000))
+			panic(http.ErrAbortHandler)
+		},
+		"less than announced": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "10000")
+			io.WriteString(w, strings.Repeat("x", 9999))
+		},
+		"nothing of what was announced": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "1") },
+		"no length in the length": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "one")
+			io.WriteString(w, "x")
+		},
+		"more than announced": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "3")
+			if _, err := io.WriteString(w, "four"); !errors.Is(err, http.ErrContentLength) {
+				t.Errorf("writing too much: %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, addr := serve(t, handler)
+			c := dial(t, addr)
+			if got := c.ask(t, here); got.err == nil {
+				t.Errorf("%+v", got)
+			}
+			if _, err := c.r.ReadByte(); err == nil {
+				t.Error("the connection goes on")
+			}
+		})
+	}
+}
+
+// A connection on which anything else comes goes to net/http with every byte of
+// it, wherever it is cut.
+func TestHandover(t *testing.T) {
+	var log []string
+	var mu sync.Mutex
+	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		log = append(log, r.Method+r.URL.String()+string(body))
+		mu.Unlock()
+	})
+	const all = here + "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" + here + "HEAD /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+	for cut := range len(all) {
+		mu.Lock()
+		log = nil
+		mu.Unlock()
+		c := dial(t, addr)
+		c.Conn.(*net.TCPConn).SetNoDelay(true)
+		io.WriteString(c, all[:cut])
+		if cut >= len(here) {
+			c.r.Peek(1) // It is answered, so the rest comes on its own.
+		}
+		io.WriteString(c, all[cut:])
+		io.Copy(io.Discard, c.r)
+		mu.Lock()
+		if got := strings.Join(log, " "); got != "GET/a POST/babc GET/a HEAD/c" {
+			t.Errorf("cut at %d: %s", cut, got)
+		}
+		mu.Unlock()
+	}
+}
+
+// A stop answers what was asked and closes what is idle.
+func TestShutdown(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	s, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(asked)
+			<-answer
+		}
+		io.WriteString(w, "x 1\n")
+	})
+	idle, busy := dial(t, addr), dial(t, addr)
+	idle.ask(t, here)
+	got := make(chan string)
+	go func() { got <- busy.ask(t, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").body }()
+	<-asked
+	stopped := make(chan error)
+	go func() { stopped <- s.Shutdown(context.Background()) }()
+	if _, err := idle.r.ReadByte(); err != io.EOF {
+		t.Errorf("an idle connection: %v, want its end", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while a request is answered: %v", err)
+	}
+	close(answer)
+	if body := <-got; body != "x 1\n" {
+		t.Errorf("what was asked is answered with %q", body)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// A handler learns that its scraper hung up, and one that was slow does not spoil
+// the connection.
+func TestHangUp(t *testing.T) {
+	ended := make(chan error)
+	s, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			ended <- r.Context().Err()
+		case <-time.After(5 * limits.WatchAfter):
+			if r.URL.Path == "/wait" {
+				<-r.Context().Done()
+				ended <- r.Context().Err()
+			}
+		}
+	})
+	for range 3 {
+		c := dial(t, addr)
+		for range 3 {
+			if got := c.ask(t, here); got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		io.WriteString(c, "GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.Close()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the context ended with %v", err)
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); s.Connections() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	if n := s.Connections(); n > 0 {
+		t.Errorf("%d connections are still there", n)
+	}
+}
+
+// The next request that comes while one is answered is answered next.
+func TestPipeline(t *testing.T) {
+	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(3 * limits.WatchAfter)
+		io.WriteString(w, r.URL.Path)
+	})
+	c := dial(t, addr)
+	io.WriteString(c, here)
+	time.Sleep(2 * limits.WatchAfter)
+	io.WriteString(c, "GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
+	if got := c.ask(t, "GET /c HTTP/1.1\r\nHost: h\r\n\r\n"); got.body != "/a" {
+		t.Errorf("first %+v", got)
+	}
+	for _, want := range []string{"/b", "/c"} {
+		if got := c.ask(t, ""); got.body != want {
+			t.Errorf("then %+v, want %s", got, want)
+		}
+	}
+}
+
+// A scraper that does not read is let go at the deadline of writing.
+func TestSlowReader(t *testing.T) {
+	body := bytes.Repeat([]byte("x"), 32<<20)
+	ended := make(chan error, 1)
+	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err := w.Write(body)
+		ended <- err
+	})
+	c := dial(t, addr)
+	io.WriteString(c, here)
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("32 MiB were written to nobody")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still writing")
+	}
+}
+
+// Who connects and says nothing is let go.
+func TestSilence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this test waits for a deadline")
+	}
+	t.Parallel()
+	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {})
+	c := dial(t, addr)
+	c.SetDeadline(time.Now().Add(3 * limits.ReadHeaderTimeout))
+	if _, err := c.r.ReadByte(); err != io.EOF {
+		t.Errorf("%v, want the end of the connection", err)
+	}
+}
