@@ -42,8 +42,8 @@ type state struct {
 // target is a socket that was scraped.
 type target struct {
 	state     state
-	since     time.Time       // of state
-	results   map[string]bool // that have a series
+	since     time.Time                     // of state
+	results   map[string]prometheus.Counter // its series
 	last      outcome
 	failed    outcome   // the last that failed by its own fault
 	series    int       // as last counted
@@ -95,11 +95,13 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		ts.scrapes.WithLabelValues(overflow, o.result).Inc()
 		return true
 	case t == nil:
-		t = &target{results: make(map[string]bool)}
+		t = &target{results: make(map[string]prometheus.Counter)}
 		ts.byName[name] = t
 	}
-	ts.scrapes.WithLabelValues(name, o.result).Inc()
-	t.results[o.result] = true
+	if t.results[o.result] == nil {
+		t.results[o.result] = ts.scrapes.WithLabelValues(name, o.result)
+	}
+	t.results[o.result].Inc()
 	t.last = o
 	if o.counted {
 		t.series, t.countedAt = o.series, o.at
