@@ -74,6 +74,11 @@ const (
 	// 10,000 sockets takes some 10 MB until it is sent.
 	Pages = 4
 
+	// Lists is how many answers of discovery may be on their way at once: one of
+	// 10,000 sockets takes a megabyte until it is read, and each Prometheus asks
+	// once a minute.
+	Lists = 8
+
 	// OwnMetricsInFlight is how many collections of Aegis' own metrics may run
 	// at once; each reads the folder.
 	OwnMetricsInFlight = 8
@@ -195,6 +200,10 @@ const (
 	// ListTimeout is how long reading the folder may take for a page or a
 	// sweep: a hundred thousand entries take a tenth of it.
 	ListTimeout = 3 * time.Second
+
+	// ReadAtOnce is how many entries of the folder are read at once; what the
+	// system tells of them takes more memory than what is kept.
+	ReadAtOnce = 1024
 
 	// SweepInterval is how often the folder is compared with what is
 	// remembered, to see which targets are new or gone.

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // Folder is a folder of sockets. The folder itself is opened anew at each use:
@@ -153,11 +157,23 @@ func (f Folder) list() ([]Entry, error) {
 		return nil, f.listError(err)
 	}
 	defer d.Close()
-	files, err := d.ReadDir(-1)
-	if err != nil {
-		return nil, f.listError(err)
-	}
 	var entries []Entry
+	for {
+		files, err := d.ReadDir(limits.ReadAtOnce)
+		entries = f.appendEntries(entries, files)
+		runtime.Gosched() // Scrapes are to have their turn, however many there are.
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, f.listError(err)
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.File, b.File) })
+	return entries, nil
+}
+
+func (f Folder) appendEntries(entries []Entry, files []fs.DirEntry) []Entry {
 	for _, file := range files {
 		name, ok := strings.CutSuffix(file.Name(), Suffix)
 		isSocket := file.Type() == fs.ModeSocket
@@ -175,8 +191,7 @@ func (f Folder) list() ([]Entry, error) {
 		}
 		entries = append(entries, e)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.File, b.File) })
-	return entries, nil
+	return entries
 }
 
 func (f Folder) listError(err error) error {

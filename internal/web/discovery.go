@@ -30,26 +30,32 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	groups := []targetGroup{}
-	for _, e := range entries {
+	body := []byte{'['}
+	group := targetGroup{Targets: []string{address(r)}, Labels: make(map[string]string)}
+	for i, e := range entries {
+		giveWay(i)
 		if e.Err != nil {
 			continue
 		}
-		labels := map[string]string{"job": e.Name}
-		maps.Copy(labels, s.catalog.Target(e.Name).Labels)
-		labels["__metrics_path__"] = "/" + e.Name
+		clear(group.Labels)
+		group.Labels["job"] = e.Name
+		maps.Copy(group.Labels, s.catalog.Target(e.Name).Labels)
+		group.Labels["__metrics_path__"] = "/" + e.Name
 		if r.TLS != nil {
-			labels["__scheme__"] = "https"
+			group.Labels["__scheme__"] = "https"
 		}
-		groups = append(groups, targetGroup{Targets: []string{address(r)}, Labels: labels})
-	}
-	body, err := json.Marshal(groups)
-	if err != nil {
-		text(w, http.StatusInternalServerError, fmt.Sprintf("writing the list: %v", err))
-		return
+		one, err := json.Marshal(group)
+		if err != nil {
+			text(w, http.StatusInternalServerError, fmt.Sprintf("writing the list: %v", err))
+			return
+		}
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = append(body, one...)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(body, '\n'))
+	w.Write(append(body, "]\n"...))
 }
 
 // list returns what of the catalog a page of Aegis' own may show to the sender of

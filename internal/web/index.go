@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"fmt"
 	"html/template"
 	"net/http"
 	"slices"
@@ -68,14 +67,6 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if s.pages.Add(1) > limits.Pages {
-		s.pages.Add(-1)
-		w.Header().Set("Retry-After", "1")
-		text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these pages are on their way already", limits.Pages))
-		return
-	}
-	defer s.pages.Add(-1)
-
 	status := http.StatusOK
 	p := s.page(r, v)
 	if p.Err != nil {
@@ -141,7 +132,8 @@ func (s *Server) page(r *http.Request, v view) page {
 // split returns the sockets among entries, and puts the others on the page.
 func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 	var sockets []*socket
-	for _, e := range entries {
+	for i, e := range entries {
+		giveWay(i)
 		switch {
 		case e.Err == nil:
 			t, _ := s.targets.known(e.Name)

@@ -3,18 +3,35 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // routes are Aegis' own paths, compared after one decoding. Every other path is
 // a name. The only method is GET, and HEAD with it.
 func (s *Server) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"/":          s.index,
+		"/":          few(&s.pages, limits.Pages, s.index),
 		"/metrics":   s.metrics.handler.ServeHTTP,
-		"/-/sd":      s.discovery,
+		"/-/sd":      few(&s.lists, limits.Lists, s.discovery),
 		"/-/healthy": s.healthy,
 		"/-/ready":   s.healthy,
+	}
+}
+
+// few is answer for most requests at once, of which it counts those under way, and
+// 503 for more: an answer is held until its scraper has read it.
+func few(underWay *atomic.Int32, most int32, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		defer underWay.Add(-1)
+		if underWay.Add(1) > most {
+			w.Header().Set("Retry-After", "1")
+			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", most))
+			return
+		}
+		answer(w, r)
 	}
 }
 

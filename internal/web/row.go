@@ -24,7 +24,7 @@ var stateTitles = map[string]string{"": "in all", stateFailing: "failing", state
 // socket is one that is served, and what is known of it.
 type socket struct {
 	entry sockdir.Entry
-	target
+	*target
 }
 
 func (s *socket) stateName() string {

@@ -42,6 +42,7 @@ type Server struct {
 	draining atomic.Bool
 	censuses atomic.Int32 // under way
 	pages    atomic.Int32 // under way
+	lists    atomic.Int32 // of discovery, under way
 }
 
 // New returns a Server. It does not look at the folder yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -176,21 +177,23 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
 	entries, err := ts.catalog.List(ctx)
+	listed := make(map[string]bool, len(entries))
+	unserved := make(map[string]error)
+	for i, e := range entries {
+		giveWay(i)
+		if e.Err == nil {
+			listed[e.Name] = true
+		} else {
+			unserved[e.Name] = e.Err
+		}
+	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.logFolder(entries, err)
 	if err != nil {
 		return nil, err
 	}
-	ts.listed = make(map[string]bool, len(entries))
-	unserved := make(map[string]error)
-	for _, e := range entries {
-		if e.Err == nil {
-			ts.listed[e.Name] = true
-		} else {
-			unserved[e.Name] = e.Err
-		}
-	}
+	ts.listed = listed
 	now := time.Now()
 	for name, t := range ts.byName {
 		switch {
@@ -209,6 +212,14 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+// giveWay lets scrapes have their turn, now and then in a loop of which this is
+// step i: in a folder of a hundred thousand entries it is long.
+func giveWay(i int) {
+	if i%256 == 255 {
+		runtime.Gosched()
+	}
 }
 
 // back notes that the socket of t is there; if it was gone, nothing is known of
@@ -238,16 +249,21 @@ func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
 	}
 }
 
-// known returns what is known of name.
-func (ts *targets) known(name string) (target, bool) {
+// known returns what is known of name, which is not to be changed, and whether
+// that is anything.
+func (ts *targets) known(name string) (*target, bool) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	t, ok := ts.byName[name]
 	if !ok {
-		return target{}, false
+		return &unknown, false
 	}
-	return *t, true
+	copied := *t
+	return &copied, true
 }
+
+// unknown is what is known of a target that was never scraped.
+var unknown target
 
 // count returns how many targets are remembered.
 func (ts *targets) count() int {

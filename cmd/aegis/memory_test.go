@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// memoryMax is the MemoryMax= of the service unit (nix/units.nix).
+const memoryMax = 256 << 20
+
+// Whatever scrapers do, all at once and on every connection there may be, Aegis
+// stays within the memory that its unit allows, where the kernel would kill it.
+func TestMemoryLimit(t *testing.T) {
+	if os.Getuid() != 0 {
+		missing(t, "needs root, to set a limit of memory")
+	}
+	if raceDetector() {
+		t.Skip("the race detector takes several times as much memory")
+	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 3*limits.Clients {
+		t.Skipf("needs %d descriptors, there may be %d", 3*limits.Clients, files.Cur)
+	}
+	group := newMemoryGroup(t, memoryMax)
+	dir := sampleFolder(t)
+	p := start(t, "aegis", "sh", "-c", `echo $$ >"$0/cgroup.procs" && exec aegis "$@"`, group, "-hostport", "127.0.0.1:0", "-sockdir", dir)
+	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+	neighbour := dialAndScrape(t, addr, 10*time.Second)
+	_, before := taken(t, p)
+
+	long := strings.Repeat("a", limits.RequestHead-1000)
+	requests := []string{
+		"GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: " + long,
+		"GET /svc?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /large HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 30\r\n\r\n",
+		"GET /sloth?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
+	}
+	for i := range limits.Clients - 10 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, requests[i%len(requests)])
+	}
+	scraped := 0
+	for range 200 {
+		time.Sleep(5 * time.Millisecond) // for all of it to come to its worst
+		if scrapeOn(neighbour, 10*time.Second) != "" {
+			scraped++
+		}
+	}
+	_, now := taken(t, p)
+	t.Logf("%.0f MiB resident, before it were %.0f; most that the group had: %d MiB of %d", now, before, peak(t, group)>>20, memoryMax>>20)
+	if scraped < 200 {
+		t.Errorf("a neighbour was answered %d times of 200", scraped)
+	}
+	if kills := outOfMemoryKills(t, group); kills > 0 || p.cmd.ProcessState != nil {
+		t.Errorf("killed for want of memory (%d)", kills)
+	}
+}
+
+// newMemoryGroup makes a control group with a limit of memory, of whichever
+// version the machine has.
+func newMemoryGroup(t *testing.T, most int64) (dir string) {
+	t.Helper()
+	parent, limit := "/sys/fs/cgroup", "memory.max"
+	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
+		parent, limit = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+	}
+	dir = filepath.Join(parent, fmt.Sprintf("aegis-test-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no control group of the test's own: %v", err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	if err := os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(most, 10)), 0o644); err != nil {
+		t.Skipf("no limit of memory: %v", err)
+	}
+	return dir
+}
+
+// peak returns the most bytes that the group had.
+func peak(t *testing.T, group string) int64 {
+	t.Helper()
+	for _, file := range []string{"memory.max_usage_in_bytes", "memory.peak"} {
+		if text, err := os.ReadFile(filepath.Join(group, file)); err == nil {
+			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+func outOfMemoryKills(t *testing.T, group string) int {
+	t.Helper()
+	for _, file := range []string{"memory.oom_control", "memory.events"} {
+		text, err := os.ReadFile(filepath.Join(group, file))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				kills, err := strconv.Atoi(strings.TrimSpace(n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return kills
+			}
+		}
+	}
+	t.Fatal("the kernel does not say how often it killed")
+	return 0
+}
