@@ -9,6 +9,7 @@ in
   remote = test ./remote.nix;
   restart = test ./restart.nix;
   scrapers = test ./scrapers.nix;
+  targets = test ./targets.nix;
   upgrade = test ./upgrade.nix;
   wireguard = test ./wireguard.nix;
 }

@@ -95,6 +95,8 @@ in
       "scrapers: host"
       "scrapers: host, inner"
       "scrapers: stranger"
+      "targets: host"
+      "targets: host, off"
       "upgrade: host"
       "upgrade: host, moved"
       "upgrade: host, newer"

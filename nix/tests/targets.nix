@@ -1,0 +1,97 @@
+# targets and webConfigFile: a socket elsewhere that speaks without HTTP, labels, a
+# target that is switched off; and all that over TLS, with a password. A change of
+# the targets reaches Aegis without a restart.
+{ aegis }:
+{
+  name = "aegis-targets";
+
+  nodes.host =
+    { lib, pkgs, ... }:
+    let
+      certificate = pkgs.runCommand "certificate" { nativeBuildInputs = [ pkgs.openssl ]; } ''
+        mkdir $out
+        openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=host \
+          -addext subjectAltName=DNS:host -keyout $out/key.pem -out $out/cert.pem
+      '';
+    in
+    {
+      imports = [
+        aegis.nixosModules.default
+        ./nodes/printerfacts.nix
+      ];
+      environment.etc."certificate.pem".source = "${certificate}/cert.pem";
+      within.services.aegis = {
+        enable = true;
+        hostport = "0.0.0.0:31337";
+        targets = {
+          printerfacts.labels.team = "printers";
+          raw = {
+            socket = "/run/raw.promsock";
+            protocol = "raw";
+          };
+        };
+        webConfigFile = "/etc/aegis/web.yml";
+      };
+      environment.etc."aegis/web.yml".text = builtins.toJSON {
+        tls_server_config = {
+          cert_file = "${certificate}/cert.pem";
+          key_file = "${certificate}/key.pem";
+        };
+        # open sesame
+        basic_auth_users.prometheus = "$2a$04$dMO8SlhktFW1WT48sLPsCuUpsf3BzqAZc3Le.r8CGAvfws7X8EI5.";
+      };
+
+      # What writes its metrics to whoever connects, and closes.
+      systemd.sockets.raw = {
+        wantedBy = [ "sockets.target" ];
+        socketConfig = {
+          ListenStream = "/run/raw.promsock";
+          Accept = true;
+          SocketMode = "0666";
+        };
+      };
+      systemd.services."raw@".serviceConfig = {
+        ExecStart = "${lib.getExe pkgs.python3} -c 'print(\"raw_answers_total 1\")'";
+        StandardOutput = "socket";
+      };
+
+      specialisation.off.configuration.within.services.aegis.targets.raw.enabled = false;
+      system.switch.enable = true;
+    };
+
+  testScript = ''
+    get = "curl --silent --show-error --max-time 10 --write-out ' %{http_code}' --cacert /etc/certificate.pem"
+    password = "--user 'prometheus:open sesame'"
+    url = "https://host:31337"
+
+
+    def main_pid():
+        return host.succeed("systemctl show --property=MainPID aegis.service")
+
+
+    host.wait_for_unit("aegis.socket")
+    host.wait_for_unit("raw.socket")
+    host.wait_for_unit("printerfacts.service")
+    host.wait_for_file("/srv/within/run/printerfacts.sock")
+
+    with subtest("nothing without TLS or the password"):
+        for path in ["", "metrics", "-/sd", "-/healthy", "printerfacts", "raw"]:
+            assert host.succeed(f"{get} {url}/{path}").endswith(" 401"), path
+        host.fail(f"curl --fail --silent http://host:31337/printerfacts {password}")
+
+    with subtest("a socket elsewhere, without HTTP"):
+        text = host.succeed(f"{get} {password} {url}/raw")
+        assert "raw_answers_total 1" in text and text.endswith(" 200"), text
+
+    with subtest("labels, and https, in discovery"):
+        text = host.succeed(f"{get} {password} {url}/-/sd")
+        assert '"team":"printers"' in text and '"__scheme__":"https"' in text, text
+
+    with subtest("a change of the targets is a reload"):
+        before = main_pid()
+        host.succeed("/run/booted-system/specialisation/off/bin/switch-to-configuration test >&2")
+        host.wait_until_succeeds(f"{get} {password} {url}/raw | grep --quiet 'switched off'", timeout=30)
+        assert "printerfacts_facts_total" in host.succeed(f"{get} {password} {url}/printerfacts")
+        assert main_pid() == before
+  '';
+}
