@@ -31,6 +31,7 @@ func TestHostileScrapers(t *testing.T) {
 			addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
 			neighbour := dialAndScrape(t, addr, 10*time.Second)
 			descriptors, resident := taken(t, p)
+			begin := ownCost(t, addr)
 
 			var conns []net.Conn
 			for i := range hostile {
@@ -58,6 +59,9 @@ func TestHostileScrapers(t *testing.T) {
 			eventually(t, func() error {
 				if now, _ := taken(t, p); now > descriptors+20 {
 					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
+				}
+				if now := ownCost(t, addr); now.goroutines > begin.goroutines+20 {
+					return fmt.Errorf("%v, before it were %v", now, begin)
 				}
 				return nil
 			})
