@@ -64,7 +64,11 @@ func serve(args []string, p process) error {
 	}
 	if err := exporterweb.Validate(s.webConfig); err != nil {
 		// The library's errors may have lines.
-		return fmt.Errorf("reading -web.config.file %s: %s", s.webConfig, strings.Join(strings.Fields(err.Error()), " "))
+		says := strings.Join(strings.Fields(err.Error()), " ")
+		if strings.Contains(says, "bcrypt") {
+			says += "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"
+		}
+		return fmt.Errorf("reading -web.config.file %s: %s", s.webConfig, says)
 	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
 	ls, err := listeners(s, log)
