@@ -150,9 +150,7 @@ func (d *daemon) drain() (cut int) {
 	for _, l := range d.listeners {
 		l.Close()
 	}
-	for range d.listeners {
-		<-d.ended
-	}
+	d.web.Ended()
 	wait(limits.DrainGrace, func() bool { return d.web.Connections() == 0 })
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

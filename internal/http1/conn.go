@@ -4,8 +4,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,7 +23,9 @@ type conn struct {
 	server   *Server
 	handover *handover
 	raw      syscall.RawConn
-	request  *http.Request // used for one after the other
+	blank    *http.Request // of this connection
+	request  http.Request  // blank, filled in, for one after the other
+	url      url.URL
 
 	// Of the request that comes; nil and nothing while idle.
 	buf     *buffer
@@ -30,7 +35,8 @@ type conn struct {
 	idleUntil time.Time
 	gone      *gone
 	watch     *time.Timer   // of the request that is answered
-	watched   chan struct{} // has an element when a watch has ended
+	answered  atomic.Bool   // the watch is to end
+	watched   chan struct{} // has an element when it has
 
 	// readable and writable as functions, made once.
 	onReadable, onWritable func(fd uintptr) bool
@@ -50,7 +56,7 @@ func newConn(s *Server, tcp *net.TCPConn, h *handover) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{TCPConn: tcp, server: s, handover: h, raw: raw, gone: newGone(), watched: make(chan struct{}, 1)}
-	c.request = newRequest(c.gone, tcp.RemoteAddr())
+	c.blank = blankRequest(c.gone, tcp.RemoteAddr())
 	c.onReadable, c.onWritable = c.readable, c.writable
 	c.watch = time.AfterFunc(time.Hour, c.watchHangUp)
 	c.watch.Stop()
@@ -130,16 +136,17 @@ func (c *conn) handOver() {
 	read := append([]byte(nil), c.buf[:c.n]...)
 	c.giveBuffer()
 	c.SetReadDeadline(time.Time{})
-	c.server.forget(c) // It is counted there from now on.
 	c.handover.give(&fair{TCPConn: c.TCPConn, read: read})
 }
 
 // answer has the handler answer, and reports whether the connection is fit for
 // another request.
 func (c *conn) answer(e *exchange) (again bool) {
+	c.answered.Store(false)
 	c.watch.Reset(limits.WatchAfter)
 	again = c.handle(e) && e.finish() == nil && !e.closes
 	if !c.watch.Stop() {
+		c.answered.Store(true)
 		c.SetReadDeadline(longAgo)
 		<-c.watched
 		c.idleUntil = time.Time{} // The deadline is to be set anew.
@@ -154,16 +161,32 @@ func (c *conn) handle(e *exchange) (ended bool) {
 			c.server.Log.Error("panic while answering a request", "panic", v, "scraper", c.request.RemoteAddr, "stack", string(debug.Stack()))
 		}
 	}()
-	c.server.Handler.ServeHTTP(e, c.request)
+	c.server.Handler.ServeHTTP(e, &c.request)
 	return true
 }
 
 // watchHangUp waits until the scraper hangs up or sends its next request, or the
-// wait is ended with a deadline. Most requests are answered before it begins.
+// request is answered. Most are before it begins.
 func (c *conn) watchHangUp() {
 	defer func() { c.watched <- struct{}{} }()
-	var ended bool
-	err := c.raw.Read(func(fd uintptr) bool {
+	for {
+		// That of waiting for this request, or one that was to wake who is idle.
+		c.SetReadDeadline(time.Time{})
+		if c.answered.Load() {
+			return
+		}
+		if ended, err := c.peek(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if ended {
+				c.gone.hangUp()
+			}
+			return
+		}
+	}
+}
+
+// peek waits for what comes next, and reports whether that is the end.
+func (c *conn) peek() (ended bool, err error) {
+	err = c.raw.Read(func(fd uintptr) bool {
 		var next [1]byte
 		n, err := ignoringEINTR(func() (int, error) {
 			n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
@@ -172,9 +195,7 @@ func (c *conn) watchHangUp() {
 		ended = err != nil || n == 0
 		return err != unix.EAGAIN
 	})
-	if err == nil && ended {
-		c.gone.hangUp()
-	}
+	return ended && err == nil, err
 }
 
 // send writes parts, before deadline: mostly at once, so that the deadline need

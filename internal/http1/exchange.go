@@ -46,7 +46,8 @@ var exchanges = sync.Pool{New: func() any {
 // take makes e that of the request on c that head is. It reports false if it is
 // for net/http.
 func (e *exchange) take(c *conn, head []byte) bool {
-	if !parse(string(head), c.request, e.fields, &e.values) {
+	c.request, c.request.URL = *c.blank, &c.url
+	if !parse(string(head), &c.request, e.fields, &e.values) {
 		clear(e.fields)
 		return false
 	}
@@ -57,7 +58,7 @@ func (e *exchange) take(c *conn, head []byte) bool {
 func (e *exchange) reset() {
 	clear(e.fields)
 	clear(e.header)
-	e.c.request.Header = nil
+	e.c.request = http.Request{}
 	e.head.Reset()
 	*e = exchange{fields: e.fields, header: e.header, head: e.head, small: e.small[:0]}
 }

@@ -61,15 +61,18 @@ func (g *gone) hangUp() {
 }
 
 // AfterFunc is what context.AfterFunc asks for: it arranges to call f when the
-// scraper hangs up. There is one f at a time, as one thing at a time is done for
-// a scrape. The function that it returns takes that back, and reports whether it
-// was in time.
+// scraper hangs up. One f at a time costs nothing, as one thing at a time is done
+// for a scrape. The function that it returns takes that back, and reports whether
+// it was in time.
 func (g *gone) AfterFunc(f func()) (stop func() bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.is() {
+	switch {
+	case g.is():
 		go f()
-	} else {
+	case g.onGone != nil:
+		return context.AfterFunc(struct{ context.Context }{g}, f) // as for any context
+	default:
 		g.onGone = f
 	}
 	return g.forget

@@ -3,14 +3,16 @@ package http1
 import (
 	"net"
 	"runtime"
+	"sync"
 )
 
 // handover is the listener of what is for net/http.
 type handover struct {
 	net.Listener
 	conns chan net.Conn
-	ended chan struct{} // closed when the listener is
-	err   error         // why, then
+	own   sync.WaitGroup // connections that are served here
+	over  chan struct{}  // closed when nothing more can come
+	err   error          // why, then
 }
 
 // Accept returns the next connection that is for net/http.
@@ -18,19 +20,13 @@ func (h *handover) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
 		return c, nil
-	case <-h.ended:
+	case <-h.over:
 		return nil, h.err
 	}
 }
 
-// give hands c over, or closes it if nobody takes any more.
-func (h *handover) give(c net.Conn) {
-	select {
-	case h.conns <- c:
-	case <-h.ended:
-		c.Close()
-	}
-}
+// give hands c over.
+func (h *handover) give(c net.Conn) { h.conns <- c }
 
 // fair is a connection that lets others have their turn. Some of it may have been
 // read already.

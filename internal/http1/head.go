@@ -8,14 +8,12 @@ import (
 	"strings"
 )
 
-// newRequest returns the request that all of one connection share; each fills it
-// anew.
-func newRequest(ctx *gone, remote net.Addr) *http.Request {
-	r := (&http.Request{
+// blankRequest returns what all requests of one connection have in common.
+func blankRequest(ctx *gone, remote net.Addr) *http.Request {
+	return (&http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		URL: new(url.URL), Body: http.NoBody, RemoteAddr: remote.String(),
 	}).WithContext(ctx)
-	return r
 }
 
 // fields is how many fields a request may have here.

@@ -100,7 +100,7 @@ func FuzzParse(f *testing.F) {
 // with net/http.
 func checkParse(t *testing.T, head string) (own bool) {
 	t.Helper()
-	got := newRequest(newGone(), &net.TCPAddr{})
+	got := blankRequest(newGone(), &net.TCPAddr{})
 	var values [fields]string
 	if !parse(head, got, make(http.Header), &values) {
 		return false

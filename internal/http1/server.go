@@ -31,23 +31,31 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	closing atomic.Bool
+
+	accepting sync.WaitGroup // on listeners
 }
 
 // Listen takes what l accepts, over TCP, and returns a listener with the
-// connections that are for net/http. Who serves that has l served.
+// connections that are for net/http. Who serves that has l served. An error of l
+// ends it; connections that are served here are still handed over until the last
+// of them has ended.
 func (s *Server) Listen(l net.Listener) net.Listener {
-	h := &handover{Listener: l, conns: make(chan net.Conn), ended: make(chan struct{})}
-	go s.accept(l, h)
+	h := &handover{Listener: l, conns: make(chan net.Conn), over: make(chan struct{})}
+	s.accepting.Add(1)
+	go func() {
+		h.err = s.accept(l, h)
+		s.accepting.Done()
+		h.own.Wait()
+		close(h.over)
+	}()
 	return h
 }
 
-func (s *Server) accept(l net.Listener, h *handover) {
-	defer close(h.ended)
+func (s *Server) accept(l net.Listener, h *handover) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			h.err = err
-			return
+			return err
 		}
 		tcp, ok := c.(*net.TCPConn)
 		if !ok {
@@ -57,10 +65,13 @@ func (s *Server) accept(l net.Listener, h *handover) {
 		if own, err := s.add(tcp, h); err != nil {
 			c.Close()
 		} else {
-			go own.serve()
+			h.own.Go(own.serve)
 		}
 	}
 }
+
+// Ended waits until all listeners have ended: nothing more is accepted.
+func (s *Server) Ended() { s.accepting.Wait() }
 
 // Connections returns how many connections are served here.
 func (s *Server) Connections() int {

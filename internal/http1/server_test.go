@@ -272,6 +272,93 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// Once the listener is closed, what is for net/http is still handed over.
+func TestHandoverAfterTheEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Log: slog.New(slog.DiscardHandler)}
+	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })}
+	served := make(chan error)
+	go func() { served <- other.Serve(s.Listen(l)) }()
+	first, second := dial(t, l.Addr().String()), dial(t, l.Addr().String())
+	first.ask(t, here)
+	second.ask(t, here)
+	l.Close()
+	s.Ended()
+	if got := first.ask(t, there); got.status != http.StatusTeapot {
+		t.Errorf("after the end of the listener: %+v", got)
+	}
+	if got := second.ask(t, here); got.status != http.StatusOK {
+		t.Errorf("after the end of the listener: %+v", got)
+	}
+	second.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("served until %v", err)
+	}
+	other.Close()
+}
+
+// A deadline that was set for the time between requests, or to wake who is idle,
+// does not keep a hang-up from being noticed.
+func TestHangUpAfterADeadline(t *testing.T) {
+	asked, ended := make(chan struct{}), make(chan struct{})
+	s, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		close(ended)
+	})
+	c := dial(t, addr)
+	io.WriteString(c, here)
+	<-asked
+	time.Sleep(3 * limits.WatchAfter)
+	s.mu.Lock()
+	for own := range s.conns {
+		own.wake()
+	}
+	s.mu.Unlock()
+	time.Sleep(3 * limits.WatchAfter)
+	c.Close()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the hang-up was not noticed")
+	}
+}
+
+// A request leaves nothing behind for the next, and its context serves as many as
+// any context does.
+func TestRequestsAreApart(t *testing.T) {
+	ended := make(chan string, 2)
+	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.FormValue("x"))
+		if r.FormValue("x") == "wait" {
+			one, stopOne := context.WithCancel(r.Context())
+			defer stopOne()
+			other, stopOther := context.WithCancel(r.Context())
+			stopOther()
+			<-other.Done()
+			<-one.Done()
+			ended <- "ended"
+		}
+	})
+	c := dial(t, addr)
+	for _, x := range []string{"1", "2", ""} {
+		if got := c.ask(t, "GET /a?x="+x+" HTTP/1.1\r\nHost: h\r\n\r\n"); got.body != x {
+			t.Errorf("asked with %q: %q", x, got.body)
+		}
+	}
+	io.WriteString(c, "GET /a?x=wait HTTP/1.1\r\nHost: h\r\n\r\n")
+	time.Sleep(2 * limits.WatchAfter)
+	c.Close()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("a context did not end with its parent")
+	}
+}
+
 // A handler learns that its scraper hung up, and one that was slow does not spoil
 // the connection.
 func TestHangUp(t *testing.T) {

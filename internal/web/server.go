@@ -75,8 +75,7 @@ func (s *Server) HTTPServer() *http.Server {
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		s.conns.Add(1)
-		if s.Connections() > limits.Clients {
+		if s.conns.Add(1) > limits.Clients {
 			c.Close()
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -90,7 +89,15 @@ func (s *Server) Connections() int { return int(s.conns.Load()) + s.http1.Connec
 // Plain returns l without the connections on which scrapers send nothing but plain
 // scrapes, over HTTP and without a password: these are served by the way, at less
 // cost.
-func (s *Server) Plain(l net.Listener) net.Listener { return s.http1.Listen(l) }
+func (s *Server) Plain(l net.Listener) net.Listener {
+	if _, ok := l.(*guarded); !ok {
+		return l
+	}
+	return s.http1.Listen(l)
+}
+
+// Ended waits until the listeners that Plain was given have ended.
+func (s *Server) Ended() { s.http1.Ended() }
 
 // Shutdown closes the connections that Plain kept, when they are idle. It waits
 // until they are, or ctx ends.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		ts.scrapes.WithLabelValues(overflow, o.result).Inc()
 		return true
 	case t == nil:
+		name = strings.Clone(name) // It is a part of a whole request.
 		t = &target{results: make(map[string]prometheus.Counter)}
 		ts.byName[name] = t
 	}
