@@ -39,6 +39,17 @@ type targetSource struct {
 // parse returns what text says. The error begins with the line of the first
 // thing that is wrong.
 func parse(text []byte) (File, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return File{}, readable(err)
+	}
+	if err := plainNodes(&document); err != nil {
+		return File{}, err
+	}
+	if targets := value(&document, "targets"); targets != nil && len(targets.Content) > 2*limits.Targets {
+		return File{}, fmt.Errorf("%d targets, and %d are the most", len(targets.Content)/2, limits.Targets)
+	}
+	// The same once more, to know what it means.
 	var s source
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
@@ -47,14 +58,6 @@ func parse(text []byte) (File, error) {
 	}
 	if decoder.Decode(new(yaml.Node)) != io.EOF {
 		return File{}, errors.New("there is more after the end of the document; a targets file is one")
-	}
-	if len(s.Targets) > limits.Targets {
-		return File{}, fmt.Errorf("%d targets, and %d are the most", len(s.Targets), limits.Targets)
-	}
-	// The same once more, to know the lines.
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return File{}, readable(err)
 	}
 	f := File{Targets: make(map[string]Target, len(s.Targets))}
 	var faults []fault
@@ -78,6 +81,20 @@ func parse(text []byte) (File, error) {
 	return f, nil
 }
 
+// plainNodes returns an error if something stands for what is written elsewhere:
+// who reads what a target allows is to see it there.
+func plainNodes(node *yaml.Node) error {
+	if node.Kind == yaml.AliasNode || node.Tag == "!!merge" {
+		return fmt.Errorf("line %d: a targets file has no aliases (*) and merges (<<); write it out", node.Line)
+	}
+	for _, child := range node.Content {
+		if err := plainNodes(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readable is err, of the YAML library, as one line.
 func readable(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -85,6 +102,9 @@ func readable(err error) error {
 	first, _, more := strings.Cut(strings.TrimSpace(text), "\n")
 	first = strings.ReplaceAll(first, " in type config.source", "; known is targets")
 	first = strings.ReplaceAll(first, " in type config.targetSource", "; known are socket, path, protocol, labels, timeout, enabled and allow")
+	if i := strings.Index(first, " into struct"); i >= 0 {
+		first = first[:i] + " into allow, which has addresses and certificates"
+	}
 	if i := strings.Index(first, " in type struct"); i >= 0 {
 		first = first[:i] + "; known are addresses and certificates"
 	}

@@ -90,6 +90,11 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    path: /m\n    allow:\n      # addresses: [10.0.0.1]\n", `line 4: target "x": there is nothing under allow`},
 		{"targets:\n  x: {enabled: ~}\n", `there is nothing under enabled`},
 		{"targets:\n  b: {path: x}\n  a: {path: y}\n", `line 2: target "b": path "x"`},
+		{"targets:\n  x: &a {allow: {addresses: [10.0.0.1]}}\n  y: *a\n", "line 3: a targets file has no aliases (*) and merges (<<)"},
+		{"targets:\n  x:\n    <<: {allow: }\n", "line 3: a targets file has no aliases"},
+		{"targets:\n  x:\n    labels: {a: &n ~}\n    allow: *n\n", "line 4: a targets file has no aliases"},
+		{"targets:\n  x:\n    allow: []\n", "line 3: cannot unmarshal !!seq into allow, which has addresses and certificates"},
+		{"targets:\n" + strings.Repeat(" x: {}\n", limits.Targets+1), "10001 targets, and 10000 are the most"},
 		{strings.Repeat("#", limits.TargetsFile+1), "is larger than 4 MiB"},
 	} {
 		path := write(t, tt.text)

@@ -22,7 +22,8 @@ type Answer struct {
 	admitted sockdir.ID
 	framing  framing
 	length   int64    // of the body; -1 while unknown
-	size     int64    // of what is gathered
+	size     int64    // of what has come
+	last     byte     // of that
 	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
 	first    [1][]byte
 	full     []*block
@@ -49,9 +50,11 @@ func (a *Answer) begin() error {
 	}
 	if a.ContentEncoding == "" {
 		var beginning [lookedAt]byte
-		return checkText(a.ContentType, beginning[:a.copyTo(beginning[:])])
+		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])]); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.ended()
 }
 
 // copyTo copies the beginning of what is gathered to b.
@@ -98,6 +101,9 @@ func (a *Answer) take() error {
 	e.end = e.start
 	e.spoilt = e.spoilt || over > 0
 	a.size += int64(n)
+	if n > 0 {
+		a.last = e.block[e.end-1]
+	}
 	if a.framing.done {
 		a.whole, a.length = true, a.size
 	}
@@ -115,6 +121,15 @@ func (a *Answer) more() error {
 		return a.e.readError(err)
 	}
 	return nil
+}
+
+// ended returns an error if the body has ended where nothing but the end of the
+// connection ends it, and broke off: each line of text ends with a line feed.
+func (a *Answer) ended() error {
+	if !a.framing.done || !a.framing.untilEOF() || a.last == '\n' || a.size == 0 || a.ContentEncoding != "" || mediaType(a.ContentType) == protobufType {
+		return nil
+	}
+	return fmt.Errorf("%w: the service closed the connection after %d bytes, in the middle of a line", ErrTruncated, a.e.received)
 }
 
 // Length returns how many bytes the body has, or -1 where that is not known
@@ -182,7 +197,7 @@ func (a *Answer) stream(w io.Writer) (written int64, err error) {
 			return written, faulty
 		}
 	}
-	return written, nil
+	return written, a.ended()
 }
 
 func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, err) }

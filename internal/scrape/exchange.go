@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -205,7 +206,7 @@ func (e *exchange) failed(err error) bool {
 	}
 	// At the deadline the service's side fails at once, the scraper's only when
 	// its grace is over.
-	if deadline, ok := e.ctx.Deadline(); ok {
+	if deadline, ok := e.ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) {
 		if past := time.Since(deadline); past >= 0 && past < limits.AbortGrace/2 {
 			return true
 		}

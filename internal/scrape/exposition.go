@@ -16,8 +16,10 @@ const DefaultContentType = "text/plain; version=0.0.4; charset=utf-8"
 var expositionTypes = []string{
 	"text/plain",
 	"application/openmetrics-text",
-	"application/vnd.google.protobuf",
+	protobufType,
 }
+
+const protobufType = "application/vnd.google.protobuf"
 
 // checkType refuses what is no exposition by its own word, above all the HTML
 // and JSON of the application behind the socket.

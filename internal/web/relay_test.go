@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -343,6 +344,40 @@ func TestResetInABody(t *testing.T) {
 			return a.metric(`aegis_scrapes_total{result="truncated",target="svc"}`) != before
 		})
 	}
+}
+
+// A scraper that gives up around its deadline, in a body that it does not read, tells
+// nothing of the service.
+func TestResetAtTheDeadline(t *testing.T) {
+	a := start(t)
+	a.service("svc", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		if a.metric(`aegis_scrapes_total{result="ok",target="svc"}`) == "" {
+			io.WriteString(w, "x 1\n") // Its series are counted now, and not in what follows.
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(64<<20))
+		w.Write(make([]byte, 64<<20))
+	})
+	a.get("/svc")
+	eventually(t, "the first scrape", func() bool { return a.metric(`aegis_scrapes_total{result="ok",target="svc"}`) == "1" })
+	var done sync.WaitGroup
+	// Of a second Aegis waits 0.9.
+	for _, after := range []time.Duration{700, 950, 1100, 1300} {
+		done.Go(func() {
+			c, err := net.Dial("tcp", a.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(c, "GET /svc HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n")
+			time.Sleep(after * time.Millisecond)
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		})
+	}
+	done.Wait()
+	eventually(t, "four canceled", func() bool { return a.metric(`aegis_scrapes_total{result="canceled",target="svc"}`) == "4" })
 }
 
 // A scraper that hangs up frees what its scrape held, long before the deadline.
