@@ -11,11 +11,15 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -47,9 +51,9 @@ type problem struct {
 // String returns p in a line.
 func (p problem) String() string {
 	if p.Metric == "" {
-		return p.Text
+		return oneLine(p.Text)
 	}
-	return strconv.QuoteToGraphic(p.Metric) + ": " + p.Text
+	return strconv.QuoteToGraphic(p.Metric) + ": " + oneLine(p.Text)
 }
 
 // check scrapes targets once, as the daemon would, and says what is wrong.
@@ -81,6 +85,7 @@ func check(args []string, p process) error {
 		if names, unserved, err = entries(catalog); err != nil {
 			return fmt.Errorf("finding the sockets: %w", err)
 		}
+		names = withTargets(names, targets)
 	}
 	results := checker{catalog: catalog, lint: *lint}.all(names)
 	if err := report(p, *output, path, results, unserved); err != nil {
@@ -114,17 +119,30 @@ func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, er
 	return names, unserved, nil
 }
 
+// withTargets returns names and those of file that are not among them: what is
+// written there and has no socket is perhaps misspelt.
+func withTargets(names []string, file config.File) []string {
+	for name, t := range file.Targets {
+		if !t.Disabled && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // checker checks targets with the code of the daemon.
 type checker struct {
 	client  *scrape.Client
 	catalog *web.Catalog
 	lint    bool
+	parsing *sync.Mutex
 }
 
 // all checks the targets, some at a time, and returns how they are in the order
 // of their names.
 func (c checker) all(names []string) []checked {
-	c.client = new(scrape.Client)
+	c.client, c.parsing = new(scrape.Client), new(sync.Mutex)
 	defer c.client.Retain(nil)
 	results := make([]checked, len(names))
 	slots := make(chan struct{}, limits.ScrapesPerTarget)
@@ -146,17 +164,18 @@ func (c checker) one(name string) checked {
 	body, err := c.scrape(name)
 	result.Seconds = time.Since(start).Seconds()
 	result.Bytes = body.size
-	var metrics parsed
+	// One at a time: what is parsed takes many times its size.
+	c.parsing.Lock()
+	defer c.parsing.Unlock()
 	if err == nil {
-		metrics, err = body.parse()
+		result.Samples, err = body.parse()
 	}
 	if err != nil {
-		result.Result, result.Error = resultOf(err), err.Error()
+		result.Result, result.Error = resultOf(err), oneLine(err.Error())
 		return result
 	}
-	result.Samples = metrics.samples
 	if c.lint {
-		result.Lint = metrics.lint()
+		result.Lint = body.lint()
 	}
 	return result
 }
@@ -227,6 +246,16 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 		}
 	}
 	return nil
+}
+
+// oneLine is s, which may hold what a service sent, without what a terminal obeys.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // printableName is name as it is, or quoted where it could mislead.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+	"google.golang.org/protobuf/encoding/protodelim"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
@@ -38,91 +39,91 @@ func (e *exposition) Write(p []byte) (int, error) {
 
 var errTooLarge = fmt.Errorf("it came whole, but only %d MiB are parsed here", limits.Checked>>20)
 
-// parsed is the metrics of an exposition.
-type parsed struct {
-	samples  int
-	families []*dto.MetricFamily // nil for OpenMetrics
-	open     bool                // it is OpenMetrics
-}
-
-// parse returns the metrics of e. The error wraps scrape.ErrNotMetrics or
+// parse returns how many samples e has, as Prometheus itself counts them: its own
+// parsers read the text formats. The error wraps scrape.ErrNotMetrics or
 // errTooLarge.
-func (e *exposition) parse() (parsed, error) {
+func (e *exposition) parse() (samples int, err error) {
 	if e.size > limits.Checked {
-		return parsed{}, errTooLarge
+		return 0, errTooLarge
 	}
-	body, err := e.unpacked()
-	if errors.Is(err, errTooLarge) {
-		return parsed{}, err
+	if err := e.unpack(); err != nil {
+		return 0, err
 	}
-	var m parsed
-	if err == nil {
-		if strings.HasPrefix(strings.ToLower(e.contentType), "application/openmetrics-text") {
-			m, err = parseOpenMetrics(body)
-		} else {
-			m, err = parseFamilies(e.contentType, body)
-		}
+	switch e.format() {
+	case expfmt.TypeProtoDelim:
+		samples, err = countProtobuf(e.body)
+	case expfmt.TypeOpenMetrics:
+		samples, err = count(textparse.NewOpenMetricsParser(e.body, labels.NewSymbolTable()))
+	default:
+		samples, err = count(textparse.NewPromParser(e.body, labels.NewSymbolTable(), false))
 	}
 	if err != nil {
-		return parsed{}, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
+		return 0, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
 	}
-	return m, nil
+	return samples, nil
 }
 
-// unpacked returns the body without its encoding: some services gzip unasked.
-func (e *exposition) unpacked() ([]byte, error) {
+func (e *exposition) format() expfmt.FormatType {
+	if strings.HasPrefix(strings.ToLower(e.contentType), "application/openmetrics-text") {
+		return expfmt.TypeOpenMetrics
+	}
+	return expfmt.ResponseFormat(http.Header{"Content-Type": {e.contentType}}).FormatType()
+}
+
+// count returns how many samples p finds.
+func count(p textparse.Parser) (samples int, err error) {
+	for {
+		switch entry, err := p.Next(); {
+		case errors.Is(err, io.EOF):
+			return samples, nil
+		case err != nil:
+			return samples, err
+		case entry == textparse.EntrySeries:
+			samples++
+		}
+	}
+}
+
+// countProtobuf returns how many lines body would have in the text format. expfmt
+// would believe any length that it announces.
+func countProtobuf(body []byte) (samples int, err error) {
+	source, options := bytes.NewReader(body), protodelim.UnmarshalOptions{MaxSize: limits.Checked}
+	for {
+		var f dto.MetricFamily
+		if err := options.UnmarshalFrom(source, &f); err == io.EOF {
+			return samples, nil
+		} else if err != nil {
+			return samples, err
+		}
+		for _, m := range f.GetMetric() {
+			samples += samplesOf(m)
+		}
+	}
+}
+
+// unpack takes the encoding off the body: some services gzip unasked. The error
+// wraps scrape.ErrNotMetrics or errTooLarge.
+func (e *exposition) unpack() error {
 	switch strings.ToLower(e.encoding) {
 	case "", "identity":
-		return e.body, nil
+		return nil
 	case "gzip":
 	default:
-		return nil, fmt.Errorf("Content-Encoding is %q, and Prometheus knows gzip only", e.encoding)
+		return fmt.Errorf("%w: Content-Encoding is %q, and Prometheus knows gzip only", scrape.ErrNotMetrics, e.encoding)
 	}
 	r, err := gzip.NewReader(bytes.NewReader(e.body))
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%w: unpacking: %w", scrape.ErrNotMetrics, err)
 	}
 	body, err := io.ReadAll(io.LimitReader(r, limits.Checked+1))
-	if len(body) > limits.Checked {
-		return nil, errTooLarge
+	switch {
+	case len(body) > limits.Checked:
+		return errTooLarge
+	case err != nil:
+		return fmt.Errorf("%w: unpacking: %w", scrape.ErrNotMetrics, err)
 	}
-	return body, err
-}
-
-// parseFamilies parses the text and protobuf formats.
-func parseFamilies(contentType string, body []byte) (m parsed, err error) {
-	format := expfmt.ResponseFormat(http.Header{"Content-Type": {contentType}})
-	if format.FormatType() == expfmt.TypeUnknown {
-		format = expfmt.NewFormat(expfmt.TypeTextPlain)
-	}
-	for decoder := expfmt.NewDecoder(bytes.NewReader(body), format); ; {
-		f := new(dto.MetricFamily)
-		if err := decoder.Decode(f); err == io.EOF {
-			return m, nil
-		} else if err != nil {
-			return m, err
-		}
-		m.families = append(m.families, f)
-		for _, metric := range f.GetMetric() {
-			m.samples += samplesOf(metric)
-		}
-	}
-}
-
-// parseOpenMetrics parses OpenMetrics, which a service sends that does not
-// negotiate, as Prometheus does: expfmt cannot.
-func parseOpenMetrics(body []byte) (parsed, error) {
-	m := parsed{open: true}
-	for p := textparse.NewOpenMetricsParser(body, labels.NewSymbolTable()); ; {
-		switch entry, err := p.Next(); {
-		case errors.Is(err, io.EOF):
-			return m, nil
-		case err != nil:
-			return m, err
-		case entry == textparse.EntrySeries:
-			m.samples++
-		}
-	}
+	e.body, e.encoding = body, ""
+	return nil
 }
 
 // samplesOf returns how many lines m takes in the text format.
@@ -137,13 +138,15 @@ func samplesOf(m *dto.Metric) int {
 	}
 }
 
-// lint returns what promlint says of m.
-func (m parsed) lint() (problems []problem) {
-	if m.open {
-		return []problem{{Text: "not linted: promlint reads text, and this is OpenMetrics"}}
+// lint returns what promlint says of e, which was parsed.
+func (e *exposition) lint() (problems []problem) {
+	if e.format() != expfmt.TypeTextPlain && e.format() != expfmt.TypeUnknown {
+		return []problem{{Text: "not linted: promlint reads text only"}}
 	}
-	// Its errors are of parsing, which has been done.
-	found, _ := promlint.NewWithMetricFamilies(m.families).Lint()
+	found, err := promlint.New(bytes.NewReader(e.body)).Lint()
+	if err != nil {
+		return []problem{{Text: "not linted: " + err.Error()}}
+	}
 	for _, p := range found {
 		problems = append(problems, problem(p))
 	}

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"unicode"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -22,6 +24,7 @@ func TestCheckOfFormats(t *testing.T) {
 		text = "text/plain; version=0.0.4"
 		open = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 	)
+	const protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 	bomb := strings.Repeat("x 1\n", limits.Checked/4+1)
 	for name, tt := range map[string]struct {
 		contentType, encoding, body string
@@ -29,17 +32,21 @@ func TestCheckOfFormats(t *testing.T) {
 		samples                     int
 		lint                        string
 	}{
-		"text":             {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: 2, lint: "no help text"},
-		"no type":          {body: "x 1\n", result: "ok", samples: 1, lint: "no help text"},
-		"gzip unasked":     {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: 1, lint: "no help text"},
-		"openmetrics":      {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: 2, lint: "this is OpenMetrics"},
-		"openmetrics, cut": {contentType: open, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", says: "# EOF"},
-		"not what it says": {contentType: text, body: "x one\n", result: "not_metrics", says: `"one"`},
-		"broken gzip":      {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
-		"no gzip":          {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
-		"brotli":           {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
-		"a bomb":           {contentType: text, encoding: "gzip", body: gzipped(bomb), result: "too_large", says: "only 32 MiB"},
-		"too large":        {contentType: text, body: bomb, result: "too_large", says: "only 32 MiB"},
+		"text":                 {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: 2, lint: "no help text"},
+		"no type":              {body: "x 1\n", result: "ok", samples: 1, lint: "no help text"},
+		"gzip unasked":         {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: 1, lint: "no help text"},
+		"openmetrics":          {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: 2, lint: "promlint reads text only"},
+		"openmetrics, cut":     {contentType: open, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", says: "# EOF"},
+		"not what it says":     {contentType: text, body: "x one\n", result: "not_metrics", says: `"one"`},
+		"broken gzip":          {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
+		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
+		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "not linted: "},
+		"a terminal's":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", says: `\x1b[2J`},
+		"a protobuf":           {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
+		"a protobuf that lies": {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", says: "size"},
+		"brotli":               {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
+		"a bomb":               {contentType: text, encoding: "gzip", body: gzipped(bomb), result: "too_large", says: "only 8 MiB"},
+		"too large":            {contentType: text, body: bomb, result: "too_large", says: "only 8 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -59,10 +66,13 @@ func TestCheckOfFormats(t *testing.T) {
 			})}
 			go server.Serve(l)
 			t.Cleanup(func() { server.Close() })
-			c := checker{client: new(scrape.Client), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true}
+			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true}
 			got := c.one("svc")
 			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Samples != tt.samples || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s of %d samples, %d bytes, that says %q", got, tt.result, tt.samples, len(tt.body), tt.says)
+			}
+			if strings.ContainsFunc(got.Error, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q is for a terminal", got.Error)
 			}
 			var lint strings.Builder
 			for _, p := range got.Lint {

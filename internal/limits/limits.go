@@ -144,9 +144,10 @@ const (
 	// some 100,000 of them, and a twentieth of a second of work.
 	Unpacked = 16 << 20
 
-	// Checked is how much of a body aegis check parses: some 300,000 series, and a
-	// gigabyte of memory for ScrapesPerTarget of them at once.
-	Checked = 32 << 20
+	// Checked is how much of a body aegis check parses, unpacked: some 80,000
+	// series. With -lint that can take a hundred times as much memory, for one body
+	// at a time.
+	Checked = 8 << 20
 
 	// Interim is how many 1xx responses may come before the real one. One is
 	// already rare.
