@@ -118,7 +118,7 @@ in
           # tighter deadline, may fail beside it. Twelve minutes hold two samples
           # even of a job that is scraped every five.
           expr = ''
-            sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled"}[12m])) > 0
+            sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled|forbidden"}[12m])) > 0
               unless on (instance, target)
             sum by (instance, target) (increase(aegis_scrapes_total{job="${job}", result="ok"}[12m])) > 0
           '';

@@ -59,12 +59,13 @@ func (c *Catalog) List(ctx context.Context) ([]sockdir.Entry, error) {
 	if err != nil || len(file.Targets) == 0 {
 		return reserved(entries), err
 	}
-	entries = slices.DeleteFunc(entries, func(e sockdir.Entry) bool {
-		return e.Err == nil && file.Target(e.Name).Socket != ""
-	})
 	for i, e := range entries {
-		if e.Err == nil && file.Target(e.Name).Disabled {
+		switch t := file.Target(e.Name); {
+		case e.Err != nil:
+		case t.Disabled:
 			entries[i].Err = errDisabled
+		case t.Socket != "":
+			entries[i].Err = fmt.Errorf("%w: the targets file has the socket of %s elsewhere, at %s", sockdir.ErrNotSocket, e.Name, t.Socket)
 		}
 	}
 	for name, t := range file.Targets {

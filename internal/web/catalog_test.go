@@ -172,8 +172,34 @@ func TestAllowOfATarget(t *testing.T) {
 	if got := a.metric(`aegis_scrapes_total{result="forbidden",target="theirs"}`); got != "1" {
 		t.Errorf("%q forbidden scrapes counted, want 1", got)
 	}
-	if got, _ := a.targets.known("theirs"); got.state.result != resultOK {
-		t.Errorf("a scraper that was refused has made its target %q", got.state.result)
+	got, _ := a.targets.known("theirs")
+	if got.state.result != resultOK || got.last.result != resultOK {
+		t.Errorf("a scraper that was refused has made its target %q, its last scrape %q", got.state.result, got.last.result)
+	}
+	if got := a.metric("aegis_scrape_duration_seconds_count"); got != "3" {
+		t.Errorf("%s durations, want those of the 3 that were not refused", got)
+	}
+}
+
+// A socket in the folder that the targets file has taken the name of is shown as
+// not served.
+func TestShadowedSockets(t *testing.T) {
+	a := start(t)
+	for _, name := range []string{"elsewhere", "off"} {
+		a.service(name, fine)
+	}
+	a.use(map[string]config.Target{
+		"elsewhere": {Socket: filepath.Join(t.TempDir(), "x.sock"), Path: "/metrics"},
+		"off":       {Socket: "/run/x.sock", Path: "/metrics", Disabled: true},
+	})
+	page := a.get("/").body
+	for _, want := range []string{"the targets file has the socket of elsewhere elsewhere, at ", "it is switched off in the targets file"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if labels := discovered(t, a); labels["/elsewhere"] == nil || labels["/off"] != nil {
+		t.Errorf("discovered: %v, want elsewhere alone", labels)
 	}
 }
 

@@ -137,7 +137,7 @@ func TestRow(t *testing.T) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
 	}
-	if got, want := a.numbers("svc"), "0 s ago 0 µs 0 B 1\u202f234\u202f567 "; !strings.HasPrefix(got, want) {
+	if got, want := a.numbers("svc"), "0 s ago 0 µs 0 B ≈ 1\u202f234\u202f567 "; !strings.HasPrefix(got, want) {
 		t.Errorf("canceled: %q, want %q", got, want)
 	}
 }

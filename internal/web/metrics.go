@@ -95,6 +95,9 @@ func (m *metrics) observe(known bool, o outcome) {
 		m.unknown.Inc()
 		return
 	}
+	if o.result == resultForbidden {
+		return // It was not tried.
+	}
 	m.duration.Observe(o.took.Seconds())
 	m.bytes.Add(float64(o.bytes))
 }

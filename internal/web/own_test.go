@@ -156,6 +156,31 @@ func TestTargetComesBack(t *testing.T) {
 	}
 }
 
+// A target has failed since it first did, in whatever ways, and nothing is known of
+// a socket that was made anew.
+func TestWhatIsKnownOfATarget(t *testing.T) {
+	a := start(t)
+	l := a.service("svc", fine)
+	a.get("/svc")
+	a.do("HEAD", "/svc", nil)
+	if got, _ := a.targets.known("svc"); got.last.bytes != 4 {
+		t.Errorf("HEAD has made the size %d, want 4", got.last.bytes)
+	}
+	begin := time.Now().Add(-time.Hour)
+	a.targets.record("svc", true, outcome{at: begin, result: "status", err: scrape.ErrStatus})
+	a.targets.record("svc", true, outcome{at: begin.Add(time.Minute), result: "truncated", err: scrape.ErrTruncated})
+	if got, _ := a.targets.known("svc"); !got.since.Equal(begin) || got.state.result != "truncated" {
+		t.Errorf("%s since %v, want truncated since %v", got.state.result, got.since, begin)
+	}
+	l.Close()
+	a.targets.sweep(t.Context())
+	a.service("svc", fine)
+	a.targets.sweep(t.Context())
+	if got, _ := a.targets.known("svc"); !got.last.at.IsZero() {
+		t.Errorf("the last scrape of a new socket was %v", got.last.at)
+	}
+}
+
 // A target that is replaced by a file fails for that reason, at each scrape and
 // each look at the folder.
 func TestTargetReplacedByAFile(t *testing.T) {

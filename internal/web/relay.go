@@ -24,7 +24,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout)}
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
-	o := outcome{at: start, result: resultOK}
+	o := outcome{at: start, result: resultOK, head: r.Method == http.MethodHead}
 	socket, err := s.find(ctx, r, name, target)
 	found := err == nil
 	var sent transfer

@@ -101,7 +101,7 @@ func newRow(s *socket, now time.Time) row {
 	case s.countedAt.Equal(s.last.at):
 		r.Numbers += number("", grouped(s.series))
 	default:
-		r.Numbers += number("counted "+spanInWords(now.Sub(s.countedAt))+" ago", grouped(s.series))
+		r.Numbers += number("counted "+spanInWords(now.Sub(s.countedAt))+" ago", "≈ "+grouped(s.series))
 	}
 	return r
 }

@@ -24,6 +24,7 @@ type outcome struct {
 	result string
 	err    error // nil for resultOK
 
+	head    bool // asked with HEAD
 	counted bool
 	series  int // if counted; uncounted if that cannot be
 }
@@ -105,7 +106,12 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		t.results[o.result] = ts.scrapes.WithLabelValues(name, o.result)
 	}
 	t.results[o.result].Inc()
-	t.last = o
+	if o.head {
+		o.bytes = t.last.bytes // The body is as large, if not sent.
+	}
+	if o.result != resultForbidden { // Who may not see a target is not to change what others see.
+		t.last = o
+	}
 	if o.counted {
 		t.series, t.countedAt = o.series, o.at
 	}
@@ -144,8 +150,10 @@ func (ts *targets) gone(name string, t *target, o outcome) {
 // flaps is logged as it is when limits.StateLogInterval is over.
 func (ts *targets) change(name string, t *target, o outcome) {
 	if t.state.result != o.result {
-		t.since = o.at
 		ts.announce()
+	}
+	if kindOfState(t.state.result) != kindOfState(o.result) {
+		t.since = o.at
 	}
 	t.state = state{result: o.result, err: o.err}
 	if o.err != nil {
@@ -163,6 +171,16 @@ func (ts *targets) change(name string, t *target, o outcome) {
 	default:
 		ts.log.Warn("target is failing", "target", name, "reason", o.result, "error", o.err)
 	}
+}
+
+// kindOfState is result, or one for all ways of failing: a target that fails now in
+// this way and now in that has failed all the while.
+func kindOfState(result string) string {
+	switch result {
+	case "", resultOK, resultNotFound:
+		return result
+	}
+	return "failing"
 }
 
 // announce makes it known that a state may have changed.
@@ -228,7 +246,7 @@ func giveWay(i int) {
 // how it is now.
 func (ts *targets) back(t *target, now time.Time) {
 	if !t.goneSince.IsZero() {
-		t.goneSince, t.state, t.since = time.Time{}, state{}, now
+		t.goneSince, t.state, t.since, t.last = time.Time{}, state{}, now, outcome{}
 		ts.announce()
 	}
 }
