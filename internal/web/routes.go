@@ -21,15 +21,19 @@ func (s *Server) routes() map[string]http.HandlerFunc {
 	}
 }
 
-// few is answer for most requests at once, of which it counts those under way, and
-// 503 for more: an answer is held until its scraper has read it.
+// few is answer for most requests at once, of which it counts those under way: an
+// answer is held until its scraper has read it. More wait a little, and get 503.
 func few(underWay *atomic.Int32, most int32, answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		defer underWay.Add(-1)
-		if underWay.Add(1) > most {
-			w.Header().Set("Retry-After", "1")
-			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", most))
-			return
+		for end := time.Now().Add(limits.PageWait); underWay.Add(1) > most; {
+			if time.Now().After(end) || r.Context().Err() != nil {
+				w.Header().Set("Retry-After", "1")
+				text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", most))
+				return
+			}
+			underWay.Add(-1)
+			time.Sleep(limits.PageWait / 100)
 		}
 		answer(w, r)
 	}
