@@ -135,6 +135,7 @@ var longAgo = time.Unix(1, 0)
 func (c *conn) handOver() {
 	read := append([]byte(nil), c.buf[:c.n]...)
 	c.giveBuffer()
+	c.server.yield(c)
 	c.SetReadDeadline(time.Time{})
 	c.handover.give(&fair{TCPConn: c.TCPConn, read: read})
 }

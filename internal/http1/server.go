@@ -29,11 +29,19 @@ type Server struct {
 	Log     *slog.Logger
 
 	mu      sync.Mutex
-	conns   map[*conn]struct{}
+	conns   map[*conn]state
 	closing atomic.Bool
 
 	accepting sync.WaitGroup // on listeners
 }
+
+// state is whose a connection is.
+type state bool
+
+const (
+	ours       state = false
+	handedOver state = true // or nearly: net/http may have it already
+)
 
 // Listen takes what l accepts, over TCP, and returns a listener with the
 // connections that are for net/http. Who serves that has l served. An error of l
@@ -73,7 +81,8 @@ func (s *Server) accept(l net.Listener, h *handover) error {
 // Ended waits until all listeners have ended: nothing more is accepted.
 func (s *Server) Ended() { s.accepting.Wait() }
 
-// Connections returns how many connections are served here.
+// Connections returns how many connections are served here, with those that are
+// just handed over.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,10 +97,17 @@ func (s *Server) add(tcp *net.TCPConn, h *handover) (*conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns == nil {
-		s.conns = make(map[*conn]struct{})
+		s.conns = make(map[*conn]state)
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = ours
 	return c, nil
+}
+
+// yield makes c a connection whose deadlines are no longer set here.
+func (s *Server) yield(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = handedOver
 }
 
 func (s *Server) forget(c *conn) {
@@ -105,8 +121,10 @@ func (s *Server) forget(c *conn) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Store(true)
 	s.mu.Lock()
-	for c := range s.conns {
-		c.wake()
+	for c, state := range s.conns {
+		if state == ours {
+			c.wake()
+		}
 	}
 	s.mu.Unlock()
 	for s.Connections() > 0 {

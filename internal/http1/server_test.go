@@ -76,6 +76,16 @@ func (c client) ask(t *testing.T, request string) answer {
 	return answer{resp.StatusCode, resp.Header, resp.ContentLength, resp.TransferEncoding, string(body), err}
 }
 
+// eventually waits for what is soon to be so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is not so that %s", what)
+		}
+	}
+}
+
 const (
 	here  = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 	there = "GET /a HTTP/1.1\r\nHost: h\r\nPragma: there\r\n\r\n"
@@ -158,9 +168,7 @@ func TestSameAsNetHTTP(t *testing.T) {
 					t.Errorf("%+v, in net/http %+v", got, want)
 				}
 			}
-			if n := s.Connections(); n != 1 {
-				t.Errorf("%d connections are served here, want 1", n)
-			}
+			eventually(t, "one connection is served here", func() bool { return s.Connections() == 1 })
 		})
 	}
 }
@@ -300,6 +308,45 @@ func TestHandoverAfterTheEnd(t *testing.T) {
 	other.Close()
 }
 
+// A stop does not disturb a connection that net/http is about to take.
+func TestShutdownDuringHandover(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Log: slog.New(slog.DiscardHandler)}
+	rest := s.Listen(l)
+	c := dial(t, l.Addr().String())
+	io.WriteString(c, there)
+	eventually(t, "it is handed over", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, state := range s.conns {
+			return state == handedOver
+		}
+		return false
+	})
+	// Long enough that its deadlines are set by then.
+	stopping, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(stopping); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("before it is taken: %v", err)
+	}
+	taken, err := rest.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	io.WriteString(c, here)
+	got := make([]byte, len(there)+len(here))
+	if n, err := io.ReadFull(taken, got); err != nil || string(got) != there+here {
+		t.Errorf("%q, %v", got[:n], err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A deadline that was set for the time between requests, or to wake who is idle,
 // does not keep a hang-up from being noticed.
 func TestHangUpAfterADeadline(t *testing.T) {
@@ -387,11 +434,7 @@ func TestHangUp(t *testing.T) {
 			t.Errorf("the context ended with %v", err)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); s.Connections() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
-	if n := s.Connections(); n > 0 {
-		t.Errorf("%d connections are still there", n)
-	}
+	eventually(t, "no connection is left", func() bool { return s.Connections() == 0 })
 }
 
 // The next request that comes while one is answered is answered next.
