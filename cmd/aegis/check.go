@@ -63,12 +63,16 @@ func check(args []string, p process) error {
 	file := fs.String("config.file", "", "")
 	lint := fs.Bool("lint", false, "")
 	output := fs.String("output", "table", "")
+	timeout := fs.Duration("timeout", limits.ScrapeTimeout, "")
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
 		return usageError(err)
 	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-output %q is neither table nor json: %w", *output, errUsage)
+	}
+	if *timeout <= 0 || *timeout > limits.ScrapeTimeoutMax {
+		return fmt.Errorf("-timeout %v is not more than 0 and at most %v: %w", *timeout, limits.ScrapeTimeoutMax, errUsage)
 	}
 	path, err := sockdirPath(*dir)
 	if err != nil {
@@ -87,7 +91,7 @@ func check(args []string, p process) error {
 		}
 		names = withTargets(names, targets)
 	}
-	results := checker{catalog: catalog, lint: *lint}.all(names)
+	results := checker{catalog: catalog, lint: *lint, timeout: *timeout}.all(names)
 	if err := report(p, *output, path, results, unserved); err != nil {
 		return err
 	}
@@ -136,6 +140,7 @@ type checker struct {
 	client  *scrape.Client
 	catalog *web.Catalog
 	lint    bool
+	timeout time.Duration
 	parsing *sync.Mutex
 }
 
@@ -188,15 +193,9 @@ func resultOf(err error) string {
 	return web.Result(err)
 }
 
+// scrape scrapes as Prometheus does whose scrape_timeout is c.timeout.
 func (c checker) scrape(name string) (exposition, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limits.ScrapeTimeout)
-	defer cancel()
-	target := c.catalog.Target(name)
-	socket, err := c.catalog.Find(ctx, name, target)
-	if err != nil {
-		return exposition{}, fmt.Errorf("%w%s", err, web.Hint(name))
-	}
-	r, err := http.NewRequest(http.MethodGet, "http://localhost/"+name, nil)
+	r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		return exposition{}, err
 	}
@@ -204,7 +203,16 @@ func (c checker) scrape(name string) (exposition, error) {
 	r.Header.Set("Accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1")
 	r.Header.Set("Accept-Encoding", "identity")
 	r.Header.Set("User-Agent", "aegis-check/"+version)
-	a, err := c.client.Get(ctx, socket, scrape.NewRequest(r).To(target))
+	r.Header.Set(scrape.TimeoutHeader, strconv.FormatFloat(c.timeout.Seconds(), 'f', -1, 64))
+	target := c.catalog.Target(name)
+	request := scrape.NewRequest(r).To(target)
+	ctx, cancel := context.WithTimeout(context.Background(), request.Timeout)
+	defer cancel()
+	socket, err := c.catalog.Find(ctx, name, target)
+	if err != nil {
+		return exposition{}, fmt.Errorf("%w%s", err, web.Hint(name))
+	}
+	a, err := c.client.Get(ctx, socket, request)
 	if err != nil {
 		return exposition{}, err
 	}

@@ -55,12 +55,11 @@ func (f File) Target(name string) Target {
 	return Default
 }
 
-// Read reads the targets file at path. The error names the file and, where it is
-// about what stands in it, the line.
+// Read reads the targets file at path. The error names the file and wraps a *Fault.
 func Read(path string) (File, error) {
 	text, err := read(path)
 	if err != nil {
-		return File{}, fmt.Errorf("reading the targets file: %w", err)
+		return File{}, &Fault{Reason: Unreadable, err: fmt.Errorf("reading the targets file: %w", err)}
 	}
 	f, err := parse(text)
 	if err != nil {

@@ -36,47 +36,47 @@ type targetSource struct {
 	} `yaml:"allow"`
 }
 
-// parse returns what text says. The error begins with the line of the first
-// thing that is wrong.
+// parse returns what text says. The error is a *Fault, the first that there is.
 func parse(text []byte) (File, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return File{}, readable(err)
+		return File{}, syntaxFault(text, err)
 	}
 	if err := plainNodes(&document); err != nil {
 		return File{}, err
 	}
 	if targets := value(&document, "targets"); targets != nil && len(targets.Content) > 2*limits.Targets {
-		return File{}, fmt.Errorf("%d targets, and %d are the most", len(targets.Content)/2, limits.Targets)
+		return File{}, wrongAt(targets.Line, "%d targets, and %d are the most", len(targets.Content)/2, limits.Targets)
 	}
 	// The same once more, to know what it means.
 	var s source
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&s); err != nil && err != io.EOF {
-		return File{}, readable(err)
+		return File{}, meaningFault(err)
 	}
-	if decoder.Decode(new(yaml.Node)) != io.EOF {
-		return File{}, errors.New("there is more after the end of the document; a targets file is one")
+	var more yaml.Node
+	if err := decoder.Decode(&more); err != io.EOF {
+		return File{}, wrongAt(more.Line, "there is more after the end of the document; a targets file is one")
 	}
 	f := File{Targets: make(map[string]Target, len(s.Targets))}
-	var faults []fault
+	var first *Fault
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		t, err := s.Targets[name].target(name)
 		if key := empty(&document, name); err == nil && key != "" {
 			// What was under allow: is perhaps only commented out.
 			err = wrong(key, "there is nothing under %s; leave it out, or say what it is", key)
 		}
-		if bad := (fault{}); errors.As(err, &bad) {
-			bad.line = line(&document, append([]string{"targets", name}, bad.keys...))
-			bad.err = fmt.Errorf("target %q: %w", name, err)
-			faults = append(faults, bad)
+		if bad := (badKey{}); errors.As(err, &bad) {
+			line := line(&document, append([]string{"targets", name}, bad.keys...))
+			if first == nil || line < first.Line {
+				first = wrongAt(line, "target %q: %w", name, err)
+			}
 		}
 		f.Targets[name] = t
 	}
-	if len(faults) > 0 {
-		first := slices.MinFunc(faults, func(a, b fault) int { return a.line - b.line })
-		return File{}, fmt.Errorf("line %d: %w", first.line, first.err)
+	if first != nil {
+		return File{}, first
 	}
 	return f, nil
 }
@@ -85,7 +85,10 @@ func parse(text []byte) (File, error) {
 // who reads what a target allows is to see it there.
 func plainNodes(node *yaml.Node) error {
 	if node.Kind == yaml.AliasNode || node.Tag == "!!merge" {
-		return fmt.Errorf("line %d: a targets file has no aliases (*) and merges (<<); write it out", node.Line)
+		return wrongAt(node.Line, "a targets file has no aliases (*) and merges (<<); write it out")
+	}
+	if node.Style&yaml.TaggedStyle != 0 {
+		return wrongAt(node.Line, "a targets file has no tags (%s); quote what is text", node.Tag)
 	}
 	for _, child := range node.Content {
 		if err := plainNodes(child); err != nil {
@@ -95,44 +98,24 @@ func plainNodes(node *yaml.Node) error {
 	return nil
 }
 
-// readable is err, of the YAML library, as one line.
-func readable(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	text = strings.TrimPrefix(text, "unmarshal errors:\n")
-	first, _, more := strings.Cut(strings.TrimSpace(text), "\n")
-	first = strings.ReplaceAll(first, " in type config.source", "; known is targets")
-	first = strings.ReplaceAll(first, " in type config.targetSource", "; known are socket, path, protocol, labels, timeout, enabled and allow")
-	if i := strings.Index(first, " into struct"); i >= 0 {
-		first = first[:i] + " into allow, which has addresses and certificates"
-	}
-	if i := strings.Index(first, " in type struct"); i >= 0 {
-		first = first[:i] + "; known are addresses and certificates"
-	}
-	if more {
-		first += " (and more after that)"
-	}
-	return errors.New(first)
-}
-
-// fault is what is wrong with a target.
-type fault struct {
+// badKey is what is wrong with a target.
+type badKey struct {
 	keys []string // lead to where it is written
-	line int
 	err  error
 }
 
 // Error returns what is wrong.
-func (f fault) Error() string { return f.err.Error() }
+func (b badKey) Error() string { return b.err.Error() }
 
 func wrong(key, format string, args ...any) error {
 	var keys []string
 	if key != "" {
 		keys = strings.Split(key, ".")
 	}
-	return fault{keys: keys, err: fmt.Errorf(format, args...)}
+	return badKey{keys: keys, err: fmt.Errorf(format, args...)}
 }
 
-// target checks what is said of name. The error is a fault.
+// target checks what is said of name. The error is a badKey.
 func (s targetSource) target(name string) (Target, error) {
 	t := Default
 	if !sockdir.ValidName(name) {

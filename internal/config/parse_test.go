@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,9 +68,22 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    pfad: /m\n", "line 3: field pfad not found; known are socket, path,"},
 		{"targets:\n  x:\n    allow: {hosts: [a]}\n", "line 3: field hosts not found; known are addresses and certificates"},
 		{"targets:\n  x: {}\n  x: {}\n", `line 3: mapping key "x" already defined at line 2`},
-		{"targets: [x]\n", "line 1: cannot unmarshal !!seq into map"},
+		{"targets: [x]\n", "line 1: cannot take a list for targets, which has names"},
 		{"targets:\n  x:\n\tpath: /m\n", "line 3: found character that cannot start any token"},
-		{"targets: {}\n---\ntargets: {}\n", "there is more after the end of the document"},
+		{"targets:\n  a:\n    path: /m\n   timeout: 5s\n  b: {}\n", "line 4: did not find expected key; it is indented unlike the lines around it"},
+		{"targets:\n  - a\n  b: {}\n", "line 3: did not find expected '-' indicator"},
+		{"targets:\n  a:\n    allow: {addresses: [10.0.0.1}\n", "line 3: did not find expected ',' or ']'; a bracket is not closed"},
+		{"targets:\n  a: {path: /m,\n    timeout: 5s}\n  b: {path: /m\n  c: {}\n", "line 4: did not find expected ',' or '}'"},
+		{"targets: {a: b: c}\n", "line 1: did not find expected ',' or '}'"},
+		{"targets:\n  a:\n    path: \"/m\n    timeout: 5s\n", "line 3: found unexpected end of stream; a quote is not closed"},
+		{"targets:\n  a:\n    path /m\n    timeout: 5s\n", "line 4: mapping values are not allowed in this context; a colon is missing in the line before"},
+		{"targets:\n  a:\n    path: /\x07\n", "line 3: control characters are not allowed"},
+		{"targets:\n  a:\n    path: /\xff\n", "line 3: invalid leading UTF-8 octet"},
+		{"targets:\n  a:\n    path: *x\n", "line 3: unknown anchor 'x' referenced"},
+		{"targets:\n  a:\n    timeout: !!binary x\n", "line 3: a targets file has no tags (!!binary)"},
+		{"targets:\n  a:\n    path:/m\n", "line 3: cannot take the text `path:/m` for a target, which has socket, path"},
+		{"- a\n", "line 1: cannot take a list for a targets file, which begins with targets:"},
+		{"targets: {}\n---\ntargets: {}\n", "line 2: there is more after the end of the document"},
 		{"targets:\n  ../x: {}\n", `line 2: target "../x": not a valid name`},
 		{"targets:\n  x:\n    socket: run/x.sock\n", `line 3: target "x": socket "run/x.sock" is no absolute path`},
 		{"targets:\n  x:\n    socket: /run/../x.sock\n", `line 3: target "x": socket "/run/../x.sock" is no absolute path`},
@@ -83,7 +97,7 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    timeout: -5s\n", `timeout "-5s" is no duration`},
 		{"targets:\n  x:\n    labels:\n      ok: a\n      __address__: evil\n", `line 5: target "x": "__address__" is no name for a label`},
 		{"targets:\n  x:\n    labels: {a-b: c}\n", `"a-b" is no name for a label`},
-		{"targets:\n  x:\n    enabled: perhaps\n", "line 3: cannot unmarshal !!str `perhaps` into bool"},
+		{"targets:\n  x:\n    enabled: perhaps\n", "line 3: cannot take the text `perhaps` for true or false"},
 		{"targets:\n  x:\n    allow:\n      addresses: [10.0.0.300]\n", `line 4: target "x": allow: "10.0.0.300" is neither an address nor a prefix`},
 		{"targets:\n  x:\n    allow: {addresses: [10.0.0.1/8]}\n", `"10.0.0.1/8" has bits set behind its length`},
 		{"targets:\n  x:\n    allow: {certificates: [\"\"]}\n", `the name of a certificate is empty`},
@@ -93,8 +107,8 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x: &a {allow: {addresses: [10.0.0.1]}}\n  y: *a\n", "line 3: a targets file has no aliases (*) and merges (<<)"},
 		{"targets:\n  x:\n    <<: {allow: }\n", "line 3: a targets file has no aliases"},
 		{"targets:\n  x:\n    labels: {a: &n ~}\n    allow: *n\n", "line 4: a targets file has no aliases"},
-		{"targets:\n  x:\n    allow: []\n", "line 3: cannot unmarshal !!seq into allow, which has addresses and certificates"},
-		{"targets:\n" + strings.Repeat(" x: {}\n", limits.Targets+1), "10001 targets, and 10000 are the most"},
+		{"targets:\n  x:\n    allow: []\n", "line 3: cannot take a list for allow, which has addresses and certificates"},
+		{"targets:\n" + strings.Repeat(" x: {}\n", limits.Targets+1), "line 2: 10001 targets, and 10000 are the most"},
 		{strings.Repeat("#", limits.TargetsFile+1), "is larger than 4 MiB"},
 	} {
 		path := write(t, tt.text)
@@ -110,6 +124,22 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// What kind of fault it is may be told to anyone: it has nothing of what is written.
+func TestReasons(t *testing.T) {
+	for path, want := range map[string]Fault{
+		write(t, "targets: ["):                  {Reason: Syntax, Line: 1},
+		write(t, "targets:\n  x: {pfad: /m}\n"): {Reason: UnknownKey, Line: 2},
+		write(t, "targets:\n  x: {path: m}\n"):  {Reason: WrongValue, Line: 2},
+		write(t, "targets: 1\n"):                {Reason: WrongValue, Line: 1},
+		"/nonexistent/targets.yml":              {Reason: Unreadable},
+	} {
+		_, err := Read(path)
+		if got := (*Fault)(nil); !errors.As(err, &got) || got.Reason != want.Reason || got.Line != want.Line {
+			t.Errorf("%v: %+v, want %+v", err, got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("targets:\n  x: {path: /m, labels: {a: b}, allow: {addresses: [::1]}}\n"))
 	f.Add([]byte("targets: &a\n  x: *a\n"))
@@ -117,6 +147,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, err := parse(text)
 		if err != nil {
+			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Line < 0 {
+				t.Errorf("%+v is no fault", err)
+			}
 			return
 		}
 		for name, target := range file.Targets {

@@ -129,7 +129,7 @@ func (a *Answer) ended() error {
 	if !a.framing.done || !a.framing.untilEOF() || a.last == '\n' || a.size == 0 || a.ContentEncoding != "" || mediaType(a.ContentType) == protobufType {
 		return nil
 	}
-	return fmt.Errorf("%w: the service closed the connection after %d bytes, in the middle of a line", ErrTruncated, a.e.received)
+	return fmt.Errorf("%w: the service closed the connection after %d bytes, in the middle of a line; its log may say why", ErrTruncated, a.e.received)
 }
 
 // Length returns how many bytes the body has, or -1 where that is not known

@@ -27,7 +27,7 @@ var (
 
 // errUnanswered is the ErrTruncated of a connection that ended without a byte of
 // answer.
-var errUnanswered = errors.New("the service closed the connection without answering")
+var errUnanswered = errors.New("the service closed the connection without answering; its log may say why")
 
 // readError makes err, met while reading the answer, one of the failures above.
 func (e *exchange) readError(err error) error {
@@ -35,17 +35,29 @@ func (e *exchange) readError(err error) error {
 	case errors.Is(e.ctx.Err(), context.Canceled):
 		return ErrCanceled
 	case e.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w: after %v %d bytes had come, head included", ErrTimeout, e.req.Timeout, e.received)
+		return e.timeoutError()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		if e.received == 0 {
 			return fmt.Errorf("%w: %w", ErrTruncated, errUnanswered)
 		}
-		return fmt.Errorf("%w: the service closed the connection after %d bytes", ErrTruncated, e.received)
+		return fmt.Errorf("%w: the service closed the connection after %d bytes, before the end of its answer; its log may say why", ErrTruncated, e.received)
 	case errors.Is(err, ErrTooMany):
 		return err
 	default:
 		return fmt.Errorf("%w: %s", ErrInvalid, printable(err.Error()))
 	}
+}
+
+// timeoutError says what came until the deadline, and what may help.
+func (e *exchange) timeoutError() error {
+	came, advice := fmt.Sprintf("%d bytes had come, head included", e.received), "if it is slow and does not hang, give it longer: scrape_timeout in Prometheus, timeout in the targets file"
+	if e.received == 0 {
+		came = "nothing had come"
+		if e.req.raw {
+			advice = "if it waits for a request, it speaks HTTP, and protocol: raw in the targets file is wrong"
+		}
+	}
+	return fmt.Errorf("%w: after %v %s; %s", ErrTimeout, e.req.Timeout, came, advice)
 }
 
 // printable is s, which may hold what a service sent, as one short line.

@@ -271,8 +271,14 @@ func (e *exchange) readHead() (head, error) {
 	return head{}, invalid("more than %d interim answers", limits.Interim)
 }
 
+// tlsAlert begins what TLS says to who speaks HTTP to it (RFC 8446 section 5.1).
+var tlsAlert = []byte("\x15\x03")
+
 func (e *exchange) oneHead() (head, error) {
 	line, err := e.line()
+	if bytes.HasPrefix(e.block[:e.end], tlsAlert) {
+		return head{}, invalid("it speaks TLS, which a Unix socket does not need; let it speak plain HTTP here")
+	}
 	if err != nil {
 		return head{}, err
 	}

@@ -21,11 +21,13 @@ var expositionTypes = []string{
 
 const protobufType = "application/vnd.google.protobuf"
 
+const pathAdvice = "if its metrics have another path, name that in the targets file (path)"
+
 // checkType refuses what is no exposition by its own word, above all the HTML
 // and JSON of the application behind the socket.
 func checkType(contentType string) error {
 	if !slices.Contains(expositionTypes, mediaType(contentType)) {
-		return fmt.Errorf("%w: Content-Type is %s; metrics are %s", ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "))
+		return fmt.Errorf("%w: Content-Type is %s; metrics are %s; %s", ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "), pathAdvice)
 	}
 	return nil
 }
@@ -48,9 +50,9 @@ func checkText(contentType string, beginning []byte) error {
 	text := bytes.TrimLeft(beginning, " \t\r\n")
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
-		return fmt.Errorf("%w: it looks like HTML or XML", ErrNotMetrics)
+		return fmt.Errorf("%w: it looks like HTML or XML; %s", ErrNotMetrics, pathAdvice)
 	case bytes.HasPrefix(text, []byte("[")), jsonObject(text):
-		return fmt.Errorf("%w: it looks like JSON", ErrNotMetrics)
+		return fmt.Errorf("%w: it looks like JSON; %s", ErrNotMetrics, pathAdvice)
 	}
 	return nil
 }

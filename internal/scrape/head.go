@@ -30,7 +30,7 @@ func parseStatusLine(line []byte) (head, error) {
 	h := head{length: -1}
 	version, rest, _ := bytes.Cut(line, []byte(" "))
 	if !isVersion(version) {
-		return h, invalid("malformed HTTP: it begins with %.80q", line)
+		return h, invalid("malformed HTTP: it begins with %.20q; what has no HTTP around its metrics needs protocol: raw in the targets file", line)
 	}
 	if version[5] != '1' || version[6] != '.' {
 		return h, invalid("it speaks %s, a scrape HTTP/1.1", version)

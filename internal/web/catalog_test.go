@@ -91,7 +91,7 @@ func TestTargetsFile(t *testing.T) {
 		{"/plain", 200, "x 1\n"},
 		{"/moved", 200, "moved 1\n"},
 		{"/large", 200, strings.Repeat("x 1\n", limits.Gather/4+1000)},
-		{"/slow", 504, "after 50ms"},
+		{"/slow", 504, "after 50ms nothing had come"},
 		{"/secret", 404, "switched off in the targets file"},
 		{"/silent", 502, "without answering"},
 		{"/page", 502, "looks like HTML"},

@@ -2,14 +2,17 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
@@ -59,20 +62,11 @@ func newMetrics(s *Server, version, revision string) *metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		build, m.scrapes, m.duration, m.bytes, m.unknown, m.refused,
-		folderCollector{s},
+		folderCollector{s}, fileCollector{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "aegis_scrapes_in_flight",
 			Help: "Scrapes under way.",
 		}, func() float64 { return float64(s.client.InFlight()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "aegis_targets_file_up",
-			Help: "1 if the targets file was understood when it was last read, or if there is none; 0 while the one before stays in use.",
-		}, func() float64 {
-			if s.staleFile() != nil {
-				return 0
-			}
-			return 1
-		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "aegis_service_connections",
 			Help: "Connections to services that are open, idle ones included.",
@@ -126,4 +120,32 @@ func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(sockets, prometheus.GaugeValue, float64(n))
+}
+
+// fileCollector says whether the targets file was understood, and if not, why: in
+// the words of package config and with a line, not with what stands there, which
+// not every scraper may know.
+type fileCollector struct{ s *Server }
+
+var (
+	fileUp    = prometheus.NewDesc("aegis_targets_file_up", "1 if the targets file was understood when it was last read, or if there is none; 0 while the one before stays in use.", nil, nil)
+	fileFault = prometheus.NewDesc("aegis_targets_file_fault", "1, with what is wrong with the targets file and in which line; absent while nothing is.", []string{"reason", "line"}, nil)
+)
+
+func (c fileCollector) Describe(ch chan<- *prometheus.Desc) { ch <- fileUp; ch <- fileFault }
+
+func (c fileCollector) Collect(ch chan<- prometheus.Metric) {
+	err := c.s.staleFile()
+	if err == nil {
+		ch <- prometheus.MustNewConstMetric(fileUp, prometheus.GaugeValue, 1)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(fileUp, prometheus.GaugeValue, 0)
+	if fault := (*config.Fault)(nil); errors.As(err, &fault) {
+		line := ""
+		if fault.Line > 0 {
+			line = strconv.Itoa(fault.Line)
+		}
+		ch <- prometheus.MustNewConstMetric(fileFault, prometheus.GaugeValue, 1, string(fault.Reason), line)
+	}
 }

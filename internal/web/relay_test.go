@@ -98,6 +98,7 @@ func TestFailures(t *testing.T) {
 	a.raw("ssh", "SSH-2.0-OpenSSH\r\n")
 	a.raw("cut", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx 1\n")
 	a.raw("silent", "")
+	a.raw("tls", "\x15\x03\x01\x00\x02\x02\x46")
 	a.service("broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "oh no", 500) })
 	a.service("page", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") })
 	a.service("api", func(w http.ResponseWriter, r *http.Request) {
@@ -120,12 +121,13 @@ func TestFailures(t *testing.T) {
 		{"link", 502, "not_socket", "links are not followed"},
 		{"file", 502, "not_socket", "plain file"},
 		{"stale", 502, "refused", "nobody is listening on"},
-		{"hanging", 504, "timeout", "after 90ms"},
-		{"ssh", 502, "invalid", "malformed HTTP"},
-		{"cut", 502, "truncated", "closed the connection"},
+		{"hanging", 504, "timeout", "after 90ms nothing had come; if it is slow"},
+		{"ssh", 502, "invalid", "needs protocol: raw"},
+		{"tls", 502, "invalid", "it speaks TLS"},
+		{"cut", 502, "truncated", "closed the connection after 42 bytes, before the end of its answer; its log"},
 		{"silent", 502, "truncated", "without answering"},
 		{"broken", 502, "status", "500 Internal Server Error"},
-		{"page", 502, "not_metrics", "text/html"},
+		{"page", 502, "not_metrics", "if its metrics have another path"},
 		{"api", 502, "not_metrics", "application/json"},
 	} {
 		got := a.get("/"+tt.name, "X-Prometheus-Scrape-Timeout-Seconds", "0.1")
