@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 
@@ -130,7 +131,11 @@ func (e *exposition) unpack() error {
 func samplesOf(m *dto.Metric) int {
 	switch {
 	case m.Histogram != nil:
-		return len(m.Histogram.Bucket) + 2
+		n := len(m.Histogram.Bucket)
+		if n == 0 || !math.IsInf(m.Histogram.Bucket[n-1].GetUpperBound(), 1) {
+			n++ // The last bucket may go without saying.
+		}
+		return n + 2
 	case m.Summary != nil:
 		return len(m.Summary.Quantile) + 2
 	default:

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
+	"io"
+	"math"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -10,6 +13,9 @@ import (
 	"sync"
 	"testing"
 	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -42,6 +48,7 @@ func TestCheckOfFormats(t *testing.T) {
 		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
 		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "not linted: "},
 		"a terminal's":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", says: `\x1b[2J`},
+		"all of protobuf":      {contentType: protobuf, body: families(t), result: "ok", samples: 1 + 4 + 3 + 3, lint: "promlint reads text only"},
 		"a protobuf":           {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
 		"a protobuf that lies": {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", says: "size"},
 		"brotli":               {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
@@ -66,7 +73,7 @@ func TestCheckOfFormats(t *testing.T) {
 			})}
 			go server.Serve(l)
 			t.Cleanup(func() { server.Close() })
-			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true}
+			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true, timeout: limits.ScrapeTimeout}
 			got := c.one("svc")
 			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Samples != tt.samples || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s of %d samples, %d bytes, that says %q", got, tt.result, tt.samples, len(tt.body), tt.says)
@@ -82,6 +89,58 @@ func TestCheckOfFormats(t *testing.T) {
 				t.Errorf("lint %q, want %q", lint.String(), tt.lint)
 			}
 		})
+	}
+}
+
+// families has a counter, two histograms, of one and of no bucket that is said, and
+// a summary of one quantile.
+func families(t *testing.T) string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	few := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "few", Buckets: []float64{1}})
+	none := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "none", Buckets: []float64{math.Inf(1)}})
+	summary := prometheus.NewSummary(prometheus.SummaryOpts{Name: "summary", Objectives: map[float64]float64{.5: .1}})
+	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "counter"}), few, none, summary)
+	all, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body bytes.Buffer
+	encoder := expfmt.NewEncoder(&body, expfmt.NewFormat(expfmt.TypeProtoDelim))
+	for _, family := range all {
+		if err := encoder.Encode(family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return body.String()
+}
+
+// Services that are slow are waited for at once, not one after the other.
+func TestChecksAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var asked sync.WaitGroup
+	var names []string
+	for i := range limits.ScrapesPerTarget {
+		asked.Add(1)
+		names = append(names, fmt.Sprint("svc", i))
+		l, err := net.Listen("unix", filepath.Join(dir, names[i]+sockdir.Suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked.Done()
+			asked.Wait()
+			w.Header().Set("Content-Type", "text/plain")
+			io.WriteString(w, "x 1\n")
+		})}
+		go server.Serve(l)
+		t.Cleanup(func() { server.Close() })
+	}
+	c := checker{catalog: web.NewCatalog(sockdir.New(dir), config.File{}), timeout: limits.ScrapeTimeout}
+	for i, got := range c.all(names) {
+		if got.Name != names[i] || got.Result != "ok" {
+			t.Errorf("%+v, want %s ok", got, names[i])
+		}
 	}
 }
 

@@ -151,7 +151,7 @@ func TestAllowOfATarget(t *testing.T) {
 	a.get("/theirs") // It is known before it is forbidden.
 	a.use(map[string]config.Target{
 		"mine":    {Allow: &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
-		"theirs":  {Allow: &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Certificates: []string{"theirs"}}},
+		"theirs":  {Allow: &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: []string{"theirs"}}},
 		"nobodys": {Allow: &config.Allow{}},
 	})
 	for name, want := range map[string]int{"all": 200, "mine": 200, "theirs": 403, "nobodys": 403} {
@@ -208,7 +208,7 @@ func TestPermit(t *testing.T) {
 	verified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf}}}
 	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
 	allow := func(certificates ...string) *config.Allow {
-		return &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Certificates: certificates}
+		return &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: certificates}
 	}
 	for _, tt := range []struct {
 		name  string
@@ -220,6 +220,7 @@ func TestPermit(t *testing.T) {
 		{"nothing said", nil, "192.0.2.1:5", nil, true},
 		{"its address", allow(), "10.1.2.3:5", nil, true},
 		{"its address, mapped", allow(), "[::ffff:10.1.2.3]:5", nil, true},
+		{"its address, with a zone", allow(), "[fe80::1%eth0]:5", nil, true},
 		{"another address", allow("prometheus"), "192.0.2.1:5", nil, false},
 		{"no address", allow(), "@", nil, false},
 		{"its common name", allow("prometheus"), "192.0.2.1:5", verified, true},

@@ -122,10 +122,11 @@ func (s *Server) page(r *http.Request, v view) page {
 	v.sort(matching)
 	p.Cut = max(len(matching)-limits.Page, 0)
 	matching = matching[:len(matching)-p.Cut]
-	for _, s := range matching {
-		p.Rows = append(p.Rows, newRow(s, now))
+	access, err := s.access(r.Context(), &p, matching)
+	p.AccessErr = err
+	for i, s := range matching {
+		p.Rows = append(p.Rows, newRow(s, access[i], now))
 	}
-	p.AccessErr = s.access(r.Context(), &p, matching)
 	return p
 }
 
@@ -148,8 +149,9 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 	return sockets
 }
 
-// access puts on the page to whom the sockets belong that it has rows of.
-func (s *Server) access(ctx context.Context, p *page, sockets []*socket) error {
+// access returns three cells for each socket: to whom it belongs. Where the error
+// is not nil they say that this is not known.
+func (s *Server) access(ctx context.Context, p *page, sockets []*socket) ([]template.HTML, error) {
 	entries := make([]sockdir.Entry, len(sockets))
 	for i, s := range sockets {
 		entries[i] = s.entry
@@ -160,19 +162,24 @@ func (s *Server) access(ctx context.Context, p *page, sockets []*socket) error {
 	if err != nil {
 		all = make([]sockdir.Access, len(sockets))
 	}
-	cells := make(map[sockdir.Access]template.HTML) // There are few.
+	cells := make([]template.HTML, len(sockets))
+	made := make(map[sockdir.Access]template.HTML) // There are few.
 	for i, a := range all {
-		if cells[a] == "" {
-			var b strings.Builder
-			if err := indexTemplate.ExecuteTemplate(&b, "access", a); err != nil {
-				return err
-			}
-			cells[a] = template.HTML(b.String())
+		if made[a] == "" {
+			made[a] = accessCells(a)
 		}
-		p.Rows[i].Access = cells[a]
+		cells[i] = made[a]
 		p.Hidden = p.Hidden || a.Owner == sockdir.Hidden || a.Group == sockdir.Hidden
 	}
-	return err
+	return cells, err
+}
+
+func accessCells(a sockdir.Access) template.HTML {
+	var b strings.Builder
+	if err := indexTemplate.ExecuteTemplate(&b, "access", a); err != nil {
+		panic(err) // The template and Access do not fit.
+	}
+	return template.HTML(b.String())
 }
 
 // count makes the tallies.

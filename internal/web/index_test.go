@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"os"
@@ -236,20 +237,28 @@ func TestPageSecurity(t *testing.T) {
 	a := start(t)
 	got := a.get("/")
 	for field, want := range map[string]string{
-		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Content-Type": "text/html; charset=utf-8",
+		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "Content-Type": "text/html; charset=utf-8",
 	} {
 		if got := got.Header.Get(field); got != want {
 			t.Errorf("%s: %q, want %q", field, got, want)
 		}
 	}
 	policy := got.Header.Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none';", "style-src 'sha256-", "script-src 'sha256-", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+	for _, want := range []string{"default-src 'none';", "img-src data:;", "style-src 'sha256-", "script-src 'sha256-", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy lacks %s: %s", want, policy)
 		}
 	}
 	if strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") {
 		t.Errorf("the policy is lax: %s", policy)
+	}
+}
+
+// The cells that no template escapes hold no markup of others, whatever is made
+// of what is a valid name.
+func TestLink(t *testing.T) {
+	if got, want := link(`"><b>'&`), template.HTML(`<th scope="row"><a href="/&#34;&gt;&lt;b&gt;&#39;&amp;">&#34;&gt;&lt;b&gt;&#39;&amp;</a>`); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
@@ -288,23 +297,21 @@ func makeSocket(t testing.TB, path string) {
 //
 //	go test -run '^$' -bench Index -benchmem ./internal/web
 func BenchmarkIndex(b *testing.B) {
-	dir := b.TempDir()
-	s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
-	for i := range limits.Page {
-		name := fmt.Sprintf("worker@%d", i)
-		makeSocket(b, filepath.Join(dir, name+sockdir.Suffix))
-		if os.Geteuid() == 0 {
-			os.Chown(filepath.Join(dir, name+sockdir.Suffix), i%100, i%100)
-		}
-		o := outcome{at: time.Now(), took: time.Millisecond, bytes: 30_000, result: resultOK, counted: true, series: 600}
-		if i%10 == 0 {
-			o.result, o.err = "refused", fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", sockdir.ErrRefused, name)
-		}
-		s.targets.record(name, true, o)
-	}
-	for _, query := range []string{"", "?state=failing&sort=size&desc=1", "?q=worker@77"} {
-		b.Run("query"+query, func(b *testing.B) {
-			r, err := http.NewRequest("GET", "http://h/"+query, nil)
+	for _, bb := range []struct {
+		name, query string
+		failing     int // of ten
+		unserved    bool
+	}{
+		{"few fail", "", 1, false},
+		{"few fail, sorted", "?state=failing&sort=size&desc=1", 1, false},
+		{"few fail, looked for", "?q=worker@77", 1, false},
+		{"all fail", "", 10, false},
+		{"all fail, as many not served", "", 10, true},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			s := New(Config{Folder: sockdir.New(b.TempDir()), Log: slog.New(slog.DiscardHandler)})
+			fillPage(b, s, bb.failing, bb.unserved)
+			r, err := http.NewRequest("GET", "http://h/"+bb.query, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -318,5 +325,29 @@ func BenchmarkIndex(b *testing.B) {
 			}
 			b.ReportMetric(float64(w.bytes)/float64(b.N), "B/page")
 		})
+	}
+}
+
+// fillPage gives s as many sockets as its page has at most, with as many of ten
+// failing, and if unserved, as many links that are not served.
+func fillPage(b *testing.B, s *Server, failing int, unserved bool) {
+	b.Helper()
+	for i := range limits.Page {
+		name := fmt.Sprintf("worker@%d", i)
+		path := filepath.Join(s.folder.String(), name+sockdir.Suffix)
+		makeSocket(b, path)
+		if os.Geteuid() == 0 {
+			os.Chown(path, i%100, i%100)
+		}
+		if unserved {
+			if err := os.Symlink(path, filepath.Join(s.folder.String(), name+"-link"+sockdir.Suffix)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		o := outcome{at: time.Now(), took: time.Millisecond, bytes: 30_000, result: resultOK, counted: true, series: 600}
+		if i%10 < failing {
+			o.result, o.err = "refused", fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", sockdir.ErrRefused, path)
+		}
+		s.targets.record(name, true, o)
 	}
 }

@@ -55,13 +55,10 @@ func (s *socket) reason() string {
 //
 // Ten thousand of them are to take less than 200 ms, and each piece that a
 // template fills in takes one or two microseconds. So what comes from outside is
-// left to the template to escape, and the cells that hold nothing but numbers and
-// words of Aegis' own are made here.
+// left to the template to escape, and the cells that hold nothing but a valid name,
+// numbers and words of Aegis' own are made here.
 type row struct {
-	Name    string
-	State   template.HTML // and since when
-	Numbers template.HTML // of the last scrape: four cells
-	Access  template.HTML // three cells
+	Cells template.HTML
 
 	Said   bool    // there is one of these:
 	Why    string  // it fails
@@ -75,15 +72,15 @@ type failed struct {
 	Why  string
 }
 
-func newRow(s *socket, now time.Time) row {
+func newRow(s *socket, access template.HTML, now time.Time) row {
 	state := s.stateName()
-	r := row{Name: s.entry.Name, State: stateTags[state], Why: s.reason()}
-	if !s.scraped() {
-		r.Numbers = neverScraped
-		return r
-	}
+	since := template.HTML("")
 	if state != stateUnscraped {
-		r.State += " for " + moment(s.since, now, "")
+		since = " for " + moment(s.since, now, "")
+	}
+	r := row{
+		Cells: link(s.entry.Name) + "<td>" + stateTags[state] + since + lastScrape(s, now) + access,
+		Why:   s.reason(),
 	}
 	if state == stateFine && s.failed.err != nil {
 		r.Failed = &failed{moment(s.failed.at, now, " ago"), s.failed.err.Error()}
@@ -92,18 +89,32 @@ func newRow(s *socket, now time.Time) row {
 		r.Aside = cause(s.last.err).Error()
 	}
 	r.Said = r.Why != "" || r.Aside != "" || r.Failed != nil
-	r.Numbers = "<td>" + moment(s.last.at, now, " ago") +
+	return r
+}
+
+// link is the cell of a socket's name. A valid one has nothing that HTML or a URL
+// could take for more than text; should it have, it is escaped.
+func link(name string) template.HTML {
+	name = template.HTMLEscapeString(name)
+	return template.HTML(`<th scope="row"><a href="/` + name + `">` + name + `</a>`)
+}
+
+// lastScrape is four cells.
+func lastScrape(s *socket, now time.Time) template.HTML {
+	if !s.scraped() {
+		return neverScraped
+	}
+	cells := "<td>" + moment(s.last.at, now, " ago") +
 		number("", durationInWords(s.last.took)) +
 		number("", sizeInWords(s.last.bytes))
 	switch {
 	case s.countedAt.IsZero() || s.series == uncounted:
-		r.Numbers += number("", "–")
+		return cells + number("", "–")
 	case s.countedAt.Equal(s.last.at):
-		r.Numbers += number("", grouped(s.series))
+		return cells + number("", grouped(s.series))
 	default:
-		r.Numbers += number("counted "+spanInWords(now.Sub(s.countedAt))+" ago", "≈ "+grouped(s.series))
+		return cells + number("counted "+spanInWords(now.Sub(s.countedAt))+" ago", "≈ "+grouped(s.series))
 	}
-	return r
 }
 
 // stateTags are the states as the page shows them.
