@@ -80,8 +80,8 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), saysAndCloses(tt.response))
-			var c Client
-			body, a, err := p.scrape(t, &c)
+			c := newClient(t)
+			body, a, err := p.scrape(t, c)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
@@ -121,8 +121,8 @@ func TestCutAtEveryByte(t *testing.T) {
 	} {
 		for cut := range len(whole) {
 			p := listen(t, t.TempDir(), saysAndCloses(whole[:cut]))
-			var c Client
-			body, _, err := p.scrape(t, &c)
+			c := newClient(t)
+			body, _, err := p.scrape(t, c)
 			if !errors.Is(err, ErrTruncated) {
 				t.Errorf("cut to %q: body %q, error %v; want %v", whole[:cut], body, err, ErrTruncated)
 			}
@@ -152,8 +152,8 @@ func TestTimeouts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), tt.talk)
-			var c Client
-			_, _, err := scrapeSocket(t.Context(), &c, p.socket(t), scraper(t, "", 50*time.Millisecond))
+			c := newClient(t)
+			_, _, err := scrapeSocket(t.Context(), c, p.socket(t), scraper(t, "", 50*time.Millisecond))
 			if !errors.Is(err, ErrTimeout) {
 				t.Errorf("error %v, want %v", err, ErrTimeout)
 			}
@@ -172,10 +172,10 @@ func TestCancel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), hangs(start))
-			var c Client
+			c := newClient(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { <-p.requests; cancel() }()
-			_, _, err := scrapeSocket(ctx, &c, p.socket(t), scraper(t, "", time.Minute))
+			_, _, err := scrapeSocket(ctx, c, p.socket(t), scraper(t, "", time.Minute))
 			if !errors.Is(err, ErrCanceled) {
 				t.Errorf("error %v, want %v", err, ErrCanceled)
 			}
@@ -204,8 +204,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 	}
 	p := listen(t, t.TempDir(), says(ok+plain+"Content-Length: 1\r\n\r\n1"))
-	var c Client
-	if _, _, err := p.scrape(t, &c); !errors.Is(err, ErrTooMany) {
+	c := newClient(t)
+	if _, _, err := p.scrape(t, c); !errors.Is(err, ErrTooMany) {
 		t.Errorf("a scrape beyond: %v, want %v", err, ErrTooMany)
 	}
 	for _, b := range held {
@@ -214,7 +214,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	p = listen(t, t.TempDir(), hangs(fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n1", ok, plain, limits.Gather)))
 	done := make(chan error)
 	go func() {
-		_, _, err := scrapeSocket(t.Context(), &c, p.socket(t), scraper(t, "", 200*time.Millisecond))
+		_, _, err := scrapeSocket(t.Context(), c, p.socket(t), scraper(t, "", 200*time.Millisecond))
 		done <- err
 	}()
 	eventually(t, "a block for what has come", func() bool { return blocksInUse.Load() > before })
@@ -240,7 +240,7 @@ func (f *failing) Write(p []byte) (int, error) {
 func TestWriteErrorsAreTheScrapers(t *testing.T) {
 	big := strings.Repeat("x 1\n", limits.Gather/4+100_000)
 	p := listen(t, t.TempDir(), says(ok+plain+chunked+fmt.Sprintf("\r\n%x\r\n", len(big))+big+"\r\n0\r\n\r\n"))
-	var c Client
+	c := newClient(t)
 	for _, n := range []int{0, limits.Gather + 200_000} {
 		a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
 		if err != nil {

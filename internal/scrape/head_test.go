@@ -57,8 +57,8 @@ func TestHostileFraming(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), saysAndCloses(tt.response))
-			var c Client
-			got, _, err := p.scrape(t, &c)
+			c := newClient(t)
+			got, _, err := p.scrape(t, c)
 			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("body %q, error %v; want %v with %q", got, err, ErrInvalid, tt.says)
 			}
@@ -88,9 +88,9 @@ func TestOddFraming(t *testing.T) {
 				}
 				return true
 			})
-			var c Client
+			c := newClient(t)
 			for range 2 {
-				if got, a, err := p.scrape(t, &c); got != body || err != nil || a.ContentType != "text/plain; version=0.0.4" {
+				if got, a, err := p.scrape(t, c); got != body || err != nil || a.ContentType != "text/plain; version=0.0.4" {
 					t.Errorf("body %q, %v; want %q", got, err, body)
 				}
 			}
@@ -125,9 +125,9 @@ func TestChunksCutAnywhere(t *testing.T) {
 			}
 			return true
 		})
-		var c Client
+		c := newClient(t)
 		for range 3 {
-			if got, _, err := p.scrape(t, &c); got != body || err != nil {
+			if got, _, err := p.scrape(t, c); got != body || err != nil {
 				t.Errorf("%d bytes: %d came, %v, the same: %v", size, len(got), err, got == body)
 			}
 		}

@@ -21,9 +21,9 @@ func answer(body string) string {
 
 func TestConnectionsAreKept(t *testing.T) {
 	p := listen(t, t.TempDir(), says(answer("x 1\n")))
-	var c Client
+	c := newClient(t)
 	for range 5 {
-		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
 	}
@@ -50,9 +50,9 @@ func TestConnectionsNotKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), says(response))
-			var c Client
+			c := newClient(t)
 			for range 3 {
-				if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+				if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
 					t.Fatalf("body %q, %v; want x 1", body, err)
 				}
 			}
@@ -73,9 +73,9 @@ func TestLateBytesReachNobody(t *testing.T) {
 		late <- struct{}{}
 		return true
 	})
-	var c Client
+	c := newClient(t)
 	for range 3 {
-		body, _, err := p.scrape(t, &c)
+		body, _, err := p.scrape(t, c)
 		if body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v; want x 1", body, err)
 		}
@@ -91,9 +91,9 @@ func TestServiceClosesIdleConnection(t *testing.T) {
 		closedIt <- struct{}{}
 		return false
 	})
-	var c Client
+	c := newClient(t)
 	for range 3 {
-		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
 		<-closedIt
@@ -113,9 +113,9 @@ func TestServiceClosesOnReuse(t *testing.T) {
 		io.WriteString(c, answer("x 1\n"))
 		return true
 	})
-	var c Client
+	c := newClient(t)
 	for range 4 {
-		if body, _, err := p.scrape(t, &c); body != "x 1\n" || err != nil {
+		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
 	}
@@ -126,12 +126,12 @@ func TestServiceClosesOnReuse(t *testing.T) {
 
 func TestServiceRestarts(t *testing.T) {
 	dir := t.TempDir()
-	var c Client
+	c := newClient(t)
 	for round := range 3 {
 		want := fmt.Sprintf("round %d\n", round)
 		p := listen(t, dir, says(answer(want)))
 		for range 2 {
-			if body, _, err := p.scrape(t, &c); body != want || err != nil {
+			if body, _, err := p.scrape(t, c); body != want || err != nil {
 				t.Fatalf("body %q, %v; want %q", body, err, want)
 			}
 		}
@@ -144,44 +144,49 @@ func TestServiceRestarts(t *testing.T) {
 func TestReplacedSocketIsReachedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	old := listen(t, dir, says(answer("old 1\n")))
-	var c Client
-	if body, _, err := old.scrape(t, &c); body != "old 1\n" || err != nil {
+	c := newClient(t)
+	if body, _, err := old.scrape(t, c); body != "old 1\n" || err != nil {
 		t.Fatalf("body %q, %v", body, err)
 	}
 	if err := os.Rename(filepath.Join(dir, "svc.sock"), filepath.Join(dir, "old.sock")); err != nil {
 		t.Fatal(err)
 	}
 	replacement := listen(t, dir, says(answer("new 1\n")))
-	if body, _, err := replacement.scrape(t, &c); body != "new 1\n" || err != nil {
+	if body, _, err := replacement.scrape(t, c); body != "new 1\n" || err != nil {
 		t.Errorf("body %q, %v; want the new process' answer", body, err)
 	}
 }
 
-// A change of mode makes Aegis connect anew, so that it is refused where it may
-// not connect any more.
+// A change of mode or owner makes Aegis connect anew, so that it is refused where
+// it may not connect any more.
 func TestPermissionsAreCheckedAgain(t *testing.T) {
-	dir := t.TempDir()
-	p := listen(t, dir, says(answer("x 1\n")))
-	var c Client
-	p.scrape(t, &c)
-	if err := os.Chmod(filepath.Join(dir, "svc.sock"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.scrape(t, &c)
-	if n := p.accepted.Load(); n != 2 {
-		t.Errorf("%d connections, want another after the change of mode", n)
+	for name, change := range map[string]func(path string) error{
+		"mode":  func(path string) error { return os.Chmod(path, 0o600) },
+		"owner": func(path string) error { return os.Chown(path, os.Getuid(), os.Getgid()) },
+	} {
+		dir := t.TempDir()
+		p := listen(t, dir, says(answer("x 1\n")))
+		c := newClient(t)
+		p.scrape(t, c)
+		if err := change(filepath.Join(dir, "svc.sock")); err != nil {
+			t.Fatal(err)
+		}
+		p.scrape(t, c)
+		if n := p.accepted.Load(); n != 2 {
+			t.Errorf("%d connections, want another after the change of %s", n, name)
+		}
 	}
 }
 
 func TestBusy(t *testing.T) {
 	p := listen(t, t.TempDir(), hangs(""))
-	var c Client
+	c := newClient(t)
 	socket := p.socket(t)
 	results := make(chan error, limits.ScrapesPerTarget)
 	ctx := t.Context()
 	for range limits.ScrapesPerTarget {
 		go func() {
-			_, _, err := scrapeSocket(ctx, &c, socket, scraper(t, "", 300*time.Millisecond))
+			_, _, err := scrapeSocket(ctx, c, socket, scraper(t, "", 300*time.Millisecond))
 			results <- err
 		}()
 	}
@@ -190,7 +195,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrTooMany)
 	}
 	neighbour := listen(t, t.TempDir(), says(answer("x 1\n")))
-	if _, _, err := neighbour.scrape(t, &c); err != nil {
+	if _, _, err := neighbour.scrape(t, c); err != nil {
 		t.Errorf("a neighbour's scrape meanwhile: %v", err)
 	}
 	for range limits.ScrapesPerTarget {
@@ -223,9 +228,9 @@ func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
 func TestIdleConnectionsAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	peer := listen(t, dir, hangs(""))
-	var c Client
+	c := newClient(t)
 	one := peer.socket(t).ID
-	fill(t, &c.pool, &c, one, dir, limits.IdlePerTarget+3)
+	fill(t, &c.pool, c, one, dir, limits.IdlePerTarget+3)
 	if n := c.Connections(); n != limits.IdlePerTarget {
 		t.Errorf("%d idle connections to one socket, want %d", n, limits.IdlePerTarget)
 	}
@@ -234,7 +239,7 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		sub := filepath.Join(others, fmt.Sprint(i))
 		os.Mkdir(sub, 0o700)
 		s := listen(t, sub, hangs(""))
-		fill(t, &c.pool, &c, s.socket(t).ID, sub, limits.IdlePerTarget)
+		fill(t, &c.pool, c, s.socket(t).ID, sub, limits.IdlePerTarget)
 	}
 	if n := c.Connections(); n != limits.IdleConns {
 		t.Errorf("%d idle connections in all, want %d", n, limits.IdleConns)

@@ -44,7 +44,7 @@ func TestDescriptorsFromAService(t *testing.T) {
 			})
 			scraperSide, far := tcpPair(t)
 			go io.Copy(io.Discard, far)
-			var c Client
+			c := newClient(t)
 			defer c.Retain(nil)
 			scrapeOnce := func() {
 				a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
@@ -65,15 +65,6 @@ func TestDescriptorsFromAService(t *testing.T) {
 			eventually(t, "as many descriptors as before", func() bool { return descriptors(t) <= before+4*runtime.GOMAXPROCS(0) })
 		})
 	}
-}
-
-func descriptors(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // tcpPair returns both ends of a connection.

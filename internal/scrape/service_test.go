@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,6 +100,43 @@ func hangs(start string) func(net.Conn, int) bool {
 		io.Copy(io.Discard, c)
 		return false
 	}
+}
+
+// newClient returns a Client that is to leave nothing behind when the test is over:
+// no goroutine and no descriptor, whatever the service did.
+func newClient(t *testing.T) *Client {
+	t.Helper()
+	c := new(Client)
+	hadGoroutines, hadDescriptors := goroutines(), descriptors(t)
+	t.Cleanup(func() {
+		c.Retain(nil)
+		eventually(t, "no more goroutines than before", func() bool { return goroutines() <= hadGoroutines })
+		eventually(t, "no more descriptors than before", func() bool { return descriptors(t) <= hadDescriptors })
+		if c.Connections() != 0 || c.InFlight() != 0 {
+			t.Errorf("%d connections and %d scrapes left", c.Connections(), c.InFlight())
+		}
+	})
+	return c
+}
+
+// goroutines returns how many there are, less the worker that each folder keeps.
+func goroutines() (n int) {
+	all := make([]byte, 4<<20)
+	for stack := range bytes.SplitSeq(all[:runtime.Stack(all, true)], []byte("\n\n")) {
+		if !bytes.Contains(stack, []byte("sockdir.(*worker).work(")) {
+			n++
+		}
+	}
+	return n
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // scraper is a scraper's request that waits for timeout.

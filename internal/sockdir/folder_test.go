@@ -1,9 +1,11 @@
 package sockdir
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -191,10 +193,24 @@ func TestDialReportsWhatItReached(t *testing.T) {
 		t.Errorf("lookup: identity %v, %v; want %v, which was dialled", again.ID, err, id)
 	}
 
-	os.Remove(filepath.Join(dir, "svc.sock"))
-	os.Symlink("/dev/log", filepath.Join(dir, "svc.sock"))
-	if _, _, err := s.Dial(t.Context()); !errors.Is(err, ErrNotSocket) {
-		t.Errorf("dial of a socket swapped for a link: %v, want %v", err, ErrNotSocket)
+	path := filepath.Join(dir, "svc.sock")
+	for name, swap := range map[string]func() error{
+		"a link":       func() error { return os.Symlink("/dev/log", path) },
+		"a pipe":       func() error { return unix.Mkfifo(path, 0o666) },
+		"a plain file": func() error { return os.WriteFile(path, nil, 0o666) },
+		"a folder":     func() error { return os.Mkdir(path, 0o777) },
+	} {
+		os.Remove(path)
+		if err := swap(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Dial(t.Context()); !errors.Is(err, ErrNotSocket) || !strings.Contains(err.Error(), name) {
+			t.Errorf("dial of a socket swapped for %s: %v, want %v", name, err, ErrNotSocket)
+		}
+	}
+	os.Remove(path)
+	if _, _, err := s.Dial(t.Context()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("dial of a socket that is gone: %v, want %v", err, ErrNotFound)
 	}
 }
 
@@ -301,6 +317,115 @@ func TestDenied(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to run as another user")
 	}
+	dir, asAnother := anotherUser(t, "TestDenied", "SOCKDIR_DENIED")
+	listen(t, dir, "locked", "")
+	listen(t, dir, "open", "")
+	os.Chmod(filepath.Join(dir, "locked.sock"), 0o640)
+	os.Chmod(filepath.Join(dir, "open.sock"), 0o666)
+
+	asOther := func() string {
+		out, err := asAnother().CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	out := asOther()
+	for _, want := range []string{
+		"locked: true: permission denied: " + dir + "/locked.sock is owner root(0), group root(0), mode 0640",
+		"Aegis runs as user 4711, groups 4711",
+		"write permission on the socket", "search permission on its folder",
+		"open: false: <nil>",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("missing %q in:\n%s", want, out)
+		}
+	}
+	os.Chmod(dir, 0o700)
+	out = asOther()
+	for _, want := range []string{"open: true: permission denied", "the folder " + dir + " is owner root(0), group root(0), mode 0700"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("missing %q in:\n%s", want, out)
+		}
+	}
+}
+
+// What was permitted at lookup and is not at dial is denied then.
+func TestDeniedAtDial(t *testing.T) {
+	names := []string{"mode", "owner", "folder"}
+	if dir := os.Getenv("SOCKDIR_DENIED_AT_DIAL"); dir != "" {
+		var found []Socket
+		for _, name := range names {
+			s, err := New(filepath.Join(dir, name)).Lookup(t.Context(), "svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, s)
+		}
+		fmt.Println("found")
+		fmt.Scanln()
+		for i, s := range found {
+			_, _, err := s.Dial(t.Context())
+			fmt.Printf("%s: %v: %v\n", names[i], errors.Is(err, ErrDenied), err)
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to run as another user")
+	}
+	dir, asAnother := anotherUser(t, "TestDeniedAtDial", "SOCKDIR_DENIED_AT_DIAL")
+	for _, name := range names {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		listen(t, filepath.Join(dir, name), "svc", "")
+		path := filepath.Join(dir, name, "svc.sock")
+		if err := errors.Join(os.Chown(path, another, another), os.Chmod(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	child := asAnother()
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "found\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if err := errors.Join(
+		os.Chmod(filepath.Join(dir, "mode", "svc.sock"), 0),
+		os.Chown(filepath.Join(dir, "owner", "svc.sock"), 0, 0),
+		os.Chmod(filepath.Join(dir, "folder"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	rest, _ := io.ReadAll(lines)
+	if err := child.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, rest)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(rest), name+": true: permission denied: ") {
+			t.Errorf("after a change of %s:\n%s", name, rest)
+		}
+	}
+}
+
+// another is a user and group that nothing belongs to.
+const another = 4711
+
+// anotherUser returns a folder, and a command that runs test as another user, with
+// the folder in the environment variable env.
+func anotherUser(t *testing.T, test, env string) (folder string, command func() *exec.Cmd) {
+	t.Helper()
 	top := t.TempDir()
 	dir := filepath.Join(top, "run")
 	os.Mkdir(dir, 0o755)
@@ -316,38 +441,11 @@ func TestDenied(t *testing.T) {
 	if err := os.WriteFile(exe, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	listen(t, dir, "locked", "")
-	listen(t, dir, "open", "")
-	os.Chmod(filepath.Join(dir, "locked.sock"), 0o640)
-	os.Chmod(filepath.Join(dir, "open.sock"), 0o666)
-
-	asOther := func() string {
-		cmd := exec.Command(exe, "-test.run=^TestDenied$")
+	return dir, func() *exec.Cmd {
+		cmd := exec.Command(exe, "-test.run=^"+test+"$")
 		cmd.Dir = "/"
-		cmd.Env = []string{"SOCKDIR_DENIED=" + dir}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return string(out)
-	}
-	out := asOther()
-	for _, want := range []string{
-		"locked: true: permission denied: " + dir + "/locked.sock is owner root(0), group root(0), mode 0640",
-		"Aegis runs as user 4711, groups 4712",
-		"write permission on the socket", "search permission on its folder",
-		"open: false: <nil>",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("missing %q in:\n%s", want, out)
-		}
-	}
-	os.Chmod(dir, 0o700)
-	out = asOther()
-	for _, want := range []string{"open: true: permission denied", "the folder " + dir + " is owner root(0), group root(0), mode 0700"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("missing %q in:\n%s", want, out)
-		}
+		cmd.Env = []string{env + "=" + dir}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: another, Gid: another}}
+		return cmd
 	}
 }
