@@ -41,6 +41,7 @@ type conn struct {
 	// readable and writable as functions, made once.
 	onReadable, onWritable func(fd uintptr) bool
 	parts                  [][]byte // to be written
+	flags                  int      // of writing
 	wrote                  int
 	writeErr               error
 }
@@ -199,14 +200,22 @@ func (c *conn) peek() (ended bool, err error) {
 	return ended && err == nil, err
 }
 
+// next is when what comes after parts is sent.
+type next int
+
+const (
+	unknown next = 0
+	soon    next = unix.MSG_MORE // so it may go in one packet with these
+)
+
 // send writes parts, before deadline: mostly at once, so that the deadline need
 // not be set.
-func (c *conn) send(parts [][]byte, deadline time.Time) error {
+func (c *conn) send(parts [][]byte, deadline time.Time, next next) error {
 	total := 0
 	for _, p := range parts {
 		total += len(p)
 	}
-	c.parts, c.wrote, c.writeErr = parts, 0, nil
+	c.parts, c.flags, c.wrote, c.writeErr = parts, int(next), 0, nil
 	err := c.raw.Write(c.onWritable)
 	c.parts = nil
 	if err == nil {
@@ -229,7 +238,12 @@ func (c *conn) send(parts [][]byte, deadline time.Time) error {
 
 // writable writes what the connection takes.
 func (c *conn) writable(fd uintptr) (done bool) {
-	n, err := ignoringEINTR(func() (int, error) { return unix.Writev(int(fd), c.parts) })
+	n, err := ignoringEINTR(func() (int, error) {
+		if c.flags == 0 {
+			return unix.Writev(int(fd), c.parts)
+		}
+		return unix.SendmsgBuffers(int(fd), c.parts, nil, nil, c.flags)
+	})
 	c.wrote, c.writeErr = max(n, 0), err
 	return true
 }

@@ -95,7 +95,7 @@ func (e *exchange) Write(p []byte) (int, error) {
 		e.small = append(e.small, p...)
 		return len(p), nil
 	}
-	if err := e.send(p); err != nil {
+	if err := e.send(p, unknown); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -120,27 +120,37 @@ var (
 
 // send sends what waits and p, in the framing that the head announces, after the
 // head if that is not sent yet.
-func (e *exchange) send(p []byte) error {
+func (e *exchange) send(p []byte, next next) error {
 	if !e.begun {
 		e.begin()
 	}
 	n := len(e.small) + len(p)
 	var end []byte
 	if e.length < 0 && n > 0 {
-		e.head.Write(strconv.AppendInt(e.head.AvailableBuffer(), int64(n), 16))
-		e.head.Write(crlf)
+		e.chunk(int64(n))
 		if end = crlf; e.finished {
 			end = endLastChunk
 		}
 	} else if e.length < 0 && e.finished {
 		end = lastChunk
 	}
+	e.written += int64(n)
+	return e.flush(p, end, next)
+}
+
+// chunk begins a chunk of n bytes.
+func (e *exchange) chunk(n int64) {
+	e.head.Write(strconv.AppendInt(e.head.AvailableBuffer(), n, 16))
+	e.head.Write(crlf)
+}
+
+// flush sends the head, what waits, p and end.
+func (e *exchange) flush(p, end []byte, next next) error {
 	e.parts = [4][]byte{e.head.Bytes(), e.small, p, end}
-	e.err = e.c.send(e.parts[:], e.writeDeadline())
+	e.err = e.c.send(e.parts[:], e.writeDeadline(), next)
 	e.parts = [4][]byte{}
 	e.head.Reset()
 	e.small = e.small[:0]
-	e.written += int64(n)
 	return e.err
 }
 
@@ -159,10 +169,42 @@ func (e *exchange) ReadFrom(r io.Reader) (int64, error) {
 		return io.Copy(struct{ io.Writer }{e}, r)
 	}
 	if !e.begun || len(e.small) > 0 {
-		if err := e.send(nil); err != nil {
+		if err := e.send(nil, soon); err != nil {
 			return 0, err
 		}
 	}
+	return e.splice(r)
+}
+
+// ReadChunk copies n bytes from r, as one chunk where the length of the body is
+// not known, in the kernel where r is a connection. If there are fewer, it is an
+// error to finish.
+func (e *exchange) ReadChunk(r io.Reader, n int64) (int64, error) {
+	e.announce()
+	if e.err != nil || e.length >= 0 {
+		return e.ReadFrom(r)
+	}
+	if len(e.small) > 0 {
+		if err := e.send(nil, soon); err != nil {
+			return 0, err
+		}
+	}
+	if !e.begun {
+		e.begin()
+	}
+	e.chunk(n)
+	if err := e.flush(nil, nil, soon); err != nil {
+		return 0, err
+	}
+	copied, err := e.splice(r)
+	e.head.Write(crlf)
+	if err == nil && copied != n {
+		e.err = io.ErrUnexpectedEOF
+	}
+	return copied, err
+}
+
+func (e *exchange) splice(r io.Reader) (int64, error) {
 	e.c.SetWriteDeadline(e.writeDeadline())
 	defer e.c.SetWriteDeadline(time.Time{})
 	n, err := e.c.TCPConn.ReadFrom(r)
@@ -186,7 +228,7 @@ func (e *exchange) finish() error {
 	}
 	e.finished = true
 	if !e.begun || e.length < 0 || len(e.small) > 0 {
-		return e.send(nil)
+		return e.send(nil, unknown)
 	}
 	return nil
 }

@@ -137,6 +137,20 @@ func TestSameAsNetHTTP(t *testing.T) {
 			text(w)
 			io.Copy(w, onlyReader{strings.NewReader(large)})
 		},
+		"chunk by chunk": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			for i := range 3 {
+				readChunk(w, strings.NewReader(large[:len(large)/2+i]))
+				fmt.Fprintln(w, i)
+				readChunk(w, strings.NewReader("x"))
+			}
+		},
+		"chunk by chunk of known length": func(w http.ResponseWriter, r *http.Request) {
+			text(w)
+			w.Header().Set("Content-Length", fmt.Sprint(2*len(large)))
+			readChunk(w, strings.NewReader(large))
+			readChunk(w, strings.NewReader(large))
+		},
 		"fields": func(w http.ResponseWriter, r *http.Request) {
 			text(w)
 			w.Header()["X-A"] = []string{"1", "2"}
@@ -173,6 +187,17 @@ func TestSameAsNetHTTP(t *testing.T) {
 	}
 }
 
+// readChunk has w copy what r holds, as a chunk where that is up to the handler.
+func readChunk(w http.ResponseWriter, r *strings.Reader) {
+	if c, ok := w.(interface {
+		ReadChunk(io.Reader, int64) (int64, error)
+	}); ok {
+		c.ReadChunk(r, r.Size())
+		return
+	}
+	io.Copy(w, r)
+}
+
 // onlyReader hides what else a reader can do.
 type onlyReader struct{ io.Reader }
 
@@ -188,6 +213,15 @@ func TestBrokenAnswers(t *testing.T) {
 		"less than announced": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "10000")
 			io.WriteString(w, strings.Repeat("x", 9999))
+		},
+		"less than a chunk": func(w http.ResponseWriter, r *http.Request) {
+			e := w.(*exchange)
+			e.ReadChunk(strings.NewReader("1"), 1)
+			e.ReadChunk(strings.NewReader("x\r\n0\r\n\r\n"), 100)
+			e.ReadChunk(strings.NewReader("1"), 1)
+		},
+		"less than a chunk, and no error": func(w http.ResponseWriter, r *http.Request) {
+			w.(*exchange).ReadChunk(strings.NewReader("x"), 3)
 		},
 		"nothing of what was announced": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "1") },
 		"no length in the length": func(w http.ResponseWriter, r *http.Request) {

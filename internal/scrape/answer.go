@@ -65,8 +65,9 @@ func (a *Answer) copyTo(b []byte) (n int) {
 	return n
 }
 
-// gather reads the body up to limits.Gather. Of one known to be larger it takes
-// only what has come with the head, and what is to be looked at.
+// gather reads the body up to limits.Gather. Of one known to be larger, by its
+// length or a chunk's, it takes only what has come by then, and what is to be
+// looked at.
 func (a *Answer) gather() error {
 	e := a.e
 	from := e.start
@@ -75,7 +76,7 @@ func (a *Answer) gather() error {
 		if err := a.take(); err != nil {
 			return err
 		}
-		enough := a.size > limits.Gather || a.length > limits.Gather && a.size >= lookedAt
+		enough := a.size > limits.Gather || a.size+a.framing.ahead() > limits.Gather && a.size >= lookedAt
 		if a.framing.done || enough {
 			a.gathered = append(a.gathered, e.block[from:e.end])
 			return nil
@@ -147,29 +148,49 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 			return written, scraperError(err)
 		}
 	}
-	if a.whole {
-		return written, nil
+	a.giveFull() // One block is enough now.
+	direct, _ := w.(io.ReaderFrom)
+	chunks, _ := w.(ChunkReader)
+	for !a.whole && err == nil {
+		var n int64
+		switch ahead := a.framing.ahead(); {
+		case direct != nil && a.length >= 0:
+			n, err = a.splice(ahead, func(r io.Reader) (int64, error) { return direct.ReadFrom(r) })
+		case chunks != nil && ahead >= limits.Block:
+			n, err = a.splice(ahead, func(r io.Reader) (int64, error) { return chunks.ReadChunk(r, ahead) })
+		default:
+			n, err = a.copy(w)
+		}
+		written += n
 	}
-	var more int64
-	if a.length >= 0 {
-		more, err = a.splice(w)
-	} else {
-		more, err = a.stream(w)
+	if err == nil {
+		err = a.ended()
 	}
-	return written + more, err
+	return written, err
 }
 
-// splice copies what is still on its way of a body of known length. Between a
-// Unix and a TCP connection that happens in the kernel.
-func (a *Answer) splice(w io.Writer) (written int64, err error) {
-	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: a.length - a.size}
-	written, err = io.Copy(w, rest)
-	a.e.received += written
+// ChunkReader is a writer that can copy a part of known length from a connection
+// in the kernel, though the length of the whole is not known.
+type ChunkReader interface {
+	// ReadChunk copies n bytes from r, and returns how many it copied. An error
+	// ends what is written, as does r when it ends before that.
+	ReadChunk(r io.Reader, n int64) (int64, error)
+}
+
+// splice has from read the bytes that are ahead. Between a Unix and a TCP
+// connection that happens in the kernel.
+func (a *Answer) splice(ahead int64, from func(io.Reader) (int64, error)) (written int64, err error) {
+	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: ahead}
+	written, err = from(rest)
+	came := ahead - rest.N
+	a.e.received += came
+	a.size += came
+	a.framing.skip(came)
 	switch {
 	case err == nil && rest.N > 0:
 		return written, a.e.readError(io.ErrUnexpectedEOF)
 	case err == nil:
-		a.whole = true
+		a.whole = a.framing.done
 		return written, nil
 	}
 	if a.e.failed(err) {
@@ -178,26 +199,19 @@ func (a *Answer) splice(w io.Writer) (written int64, err error) {
 	return written, scraperError(err)
 }
 
-// stream copies the rest of a body whose length is not known.
-func (a *Answer) stream(w io.Writer) (written int64, err error) {
-	a.giveFull() // One block is enough now.
+// copy copies what comes next.
+func (a *Answer) copy(w io.Writer) (written int64, err error) {
 	e := a.e
-	for !a.whole {
-		e.start, e.end = 0, 0
-		if err := a.more(); err != nil {
-			return written, err
-		}
-		faulty := a.take()
-		n, err := w.Write(e.block[:e.end])
-		written += int64(n)
-		if err != nil {
-			return written, scraperError(err)
-		}
-		if faulty != nil {
-			return written, faulty
-		}
+	e.start, e.end = 0, 0
+	if err := a.more(); err != nil {
+		return 0, err
 	}
-	return written, a.ended()
+	faulty := a.take()
+	n, err := w.Write(e.block[:e.end])
+	if err != nil {
+		return int64(n), scraperError(err)
+	}
+	return int64(n), faulty
 }
 
 func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, err) }

@@ -40,9 +40,7 @@ func (d *dechunker) decode(b []byte) (content, used int, err error) {
 			n := int(min(d.left, int64(len(b)-used)))
 			content += copy(b[content:], b[used:used+n])
 			used += n
-			if d.left -= int64(n); d.left == 0 {
-				d.state = chunkDataCR
-			}
+			d.skip(int64(n))
 			continue
 		}
 		if err := d.step(b[used]); err != nil {
@@ -51,6 +49,13 @@ func (d *dechunker) decode(b []byte) (content, used int, err error) {
 		used++
 	}
 	return content, used, nil
+}
+
+// skip goes n bytes on in the data of a chunk.
+func (d *dechunker) skip(n int64) {
+	if d.left -= n; d.left == 0 {
+		d.state = chunkDataCR
+	}
 }
 
 // step reads a byte that is not content.

@@ -32,5 +32,27 @@ func (f *framing) take(b []byte) (content, over int, err error) {
 	return content, len(b) - content, nil
 }
 
+// ahead returns how many bytes come next that are content for certain: what is left
+// of a body of known length, or of a chunk.
+func (f *framing) ahead() int64 {
+	switch {
+	case !f.chunked:
+		return max(f.left, 0)
+	case f.chunks.state == chunkData:
+		return f.chunks.left
+	}
+	return 0
+}
+
+// skip is told that n bytes of those ahead went another way.
+func (f *framing) skip(n int64) {
+	if f.chunked {
+		f.chunks.skip(n)
+		return
+	}
+	f.left -= n
+	f.done = f.left == 0
+}
+
 // untilEOF reports whether the end of the connection is the body's.
 func (f *framing) untilEOF() bool { return !f.chunked && f.left < 0 }

@@ -2,10 +2,13 @@ package web
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +58,103 @@ func TestBodiesOfEverySize(t *testing.T) {
 	if n := a.Connections(); n != 1 {
 		t.Errorf("%d connections, want the one", n)
 	}
+}
+
+// A large body comes whole, whatever the sizes of its chunks, and one that is cut
+// never looks whole.
+func TestCutLargeBodies(t *testing.T) {
+	a := start(t)
+	var response string
+	l, err := net.Listen("unix", filepath.Join(a.dir, "svc.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			http.ReadRequest(bufio.NewReader(c))
+			io.WriteString(c, response)
+			c.Close()
+		}
+	}()
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+	cuts := 0
+	whole := func(what, head, framed, body string, cutAt ...int) {
+		t.Helper()
+		response = head + framed
+		if got, err := a.body("/svc"); err != nil || got != body {
+			t.Errorf("%s: %d bytes of %d, %v", what, len(got), len(body), err)
+		}
+		for _, cut := range cutAt {
+			response = head + framed[:cut]
+			if got, err := a.body("/svc"); err == nil || !strings.HasPrefix(body, got) {
+				t.Errorf("%s, cut at %d: %d bytes of %d, %v", what, cut, len(got), len(body), err)
+			}
+			cuts++
+			says := fmt.Sprintf("after %d bytes", len(response))
+			eventually(t, "the page says "+says, func() bool { return strings.Contains(a.get("/").body, says) })
+		}
+	}
+	sizes := []int{1, 100, 4 << 10, limits.Block - 1, limits.Block, limits.Block + 1, 2*limits.Block + 1, limits.Gather, 1 << 20}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 15 {
+		var body, chunks strings.Builder
+		var edges []int // where a chunk's data begins and ends
+		for range 1 + random.IntN(6) {
+			data := numbered(body.Len(), sizes[random.IntN(len(sizes))])
+			fmt.Fprintf(&chunks, "%x\r\n", len(data))
+			edges = append(edges, chunks.Len(), chunks.Len()+len(data))
+			chunks.WriteString(data + "\r\n")
+			body.WriteString(data)
+		}
+		chunks.WriteString("0\r\nX-Trailer: 1\r\n\r\n")
+		all := chunks.Len()
+		whole(fmt.Sprint("chunks that begin and end at ", edges), head+"Transfer-Encoding: chunked\r\n\r\n", chunks.String(), body.String(),
+			edges[0], edges[len(edges)-1], edges[random.IntN(len(edges))]+random.IntN(3)-1, random.IntN(all), all-1)
+	}
+	for _, size := range []int{limits.Gather, limits.Gather + 1, 3 << 20} {
+		text := numbered(0, size)
+		whole(fmt.Sprintf("%d bytes", size), fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, size), text, text, 1, limits.Block, size/2, size-1)
+	}
+	if got := a.metric(`aegis_scrapes_total{result="truncated",target="svc"}`); got != strconv.Itoa(cuts) {
+		t.Errorf("%s counted as truncated of %d that were", got, cuts)
+	}
+}
+
+// body is what a scrape of path brings over a connection that could be kept, an
+// error if that is not the whole body.
+func (a *aegis) body(path string) (string, error) {
+	a.t.Helper()
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		return "", errors.New(string(data))
+	}
+	return string(data), err
+}
+
+// numbered is n bytes of a text of which no two parts are alike, from a byte of
+// it on.
+func numbered(from, n int) string {
+	text := make([]byte, 0, n+20)
+	for i := from / 8; len(text) < n+8; i++ {
+		text = fmt.Appendf(text, "%07d\n", i%1e7)
+	}
+	return string(text[from%8:][:n])
 }
 
 // A scraper that is gone when the rest of its answer is written tells nothing of
