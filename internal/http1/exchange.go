@@ -95,7 +95,11 @@ func (e *exchange) Write(p []byte) (int, error) {
 		e.small = append(e.small, p...)
 		return len(p), nil
 	}
-	if err := e.send(p, unknown); err != nil {
+	next := unknown
+	if now < e.length {
+		next = soon // The head and p fill a packet and a bit.
+	}
+	if err := e.send(p, next); err != nil {
 		return 0, err
 	}
 	return len(p), nil
