@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,12 +33,15 @@ func TestMemoryLimit(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 3*limits.Clients {
 		t.Skipf("needs %d descriptors, there may be %d", 3*limits.Clients, files.Cur)
 	}
+	idle := int(min(files.Cur/4, limits.IdleConns))
 	group := newMemoryGroup(t, memoryMax)
 	dir := sampleFolder(t)
 	p := start(t, "aegis", "sh", "-c", `echo $$ >"$0/cgroup.procs" && exec aegis "$@"`, group, "-hostport", "127.0.0.1:0", "-sockdir", dir)
 	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
 	neighbour := dialAndScrape(t, addr, 10*time.Second)
 	_, before := taken(t, p)
+	keepIdle(t, dir, addr, idle)
+	_, kept := taken(t, p)
 
 	long := strings.Repeat("a", limits.RequestHead-1000)
 	requests := []string{
@@ -61,12 +66,41 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 	_, now := taken(t, p)
-	t.Logf("%.0f MiB resident, before it were %.0f; most that the group had: %d MiB of %d", now, before, peak(t, group)>>20, memoryMax>>20)
+	t.Logf("%.0f MiB resident, before it were %.0f, and %.0f with %d idle connections to services; most that the group had: %d MiB of %d", now, before, kept, idle, peak(t, group)>>20, memoryMax>>20)
 	if scraped < 200 {
 		t.Errorf("a neighbour was answered %d times of 200", scraped)
 	}
 	if kills := outOfMemoryKills(t, group); kills > 0 || p.cmd.ProcessState != nil {
 		t.Errorf("killed for want of memory (%d)", kills)
+	}
+}
+
+// keepIdle has Aegis keep n connections, each to another service in dir.
+func keepIdle(t *testing.T, dir, addr string, n int) {
+	t.Helper()
+	scraper := dialAndScrape(t, addr, 10*time.Second)
+	answers := bufio.NewReader(scraper)
+	for i := range n {
+		name := fmt.Sprintf("idle%d", i)
+		l, err := net.Listen("unix", filepath.Join(dir, name+".sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				http.ReadRequest(bufio.NewReaderSize(c, 16))
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nx 1\n")
+				c.Read(make([]byte, 1)) // until the end
+				c.Close()
+			}
+		}()
+		fmt.Fprintf(scraper, "GET /%s HTTP/1.1\r\nHost: h\r\n\r\n", name)
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v, %v", name, resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
@@ -20,6 +22,14 @@ type pool struct {
 	sweeper  *time.Timer
 	inFlight int
 }
+
+// mostIdle returns how many idle connections are kept in all. Scrapers and scrapes
+// need descriptors, too.
+var mostIdle = sync.OnceValue(func() int {
+	var files unix.Rlimit
+	unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
+	return int(min(files.Cur/4, limits.IdleConns))
+})
 
 // service is one socket's part of the pool; it exists while there is a scrape
 // under way or a connection idle.
@@ -62,20 +72,22 @@ func (p *pool) get(id sockdir.ID) *conn {
 	return c
 }
 
-// put keeps c for a later scrape; where there are too many already, the one
-// idle for longest is closed.
+// put keeps c for a later scrape, or closes it where enough are kept already. The
+// one idle for longest is not the one to close then: a scraper goes round its
+// targets, so that is the one it needs next.
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.idle.n >= mostIdle() {
+		c.close()
+		return
+	}
 	s := p.service(c.id)
 	c.kept, c.idleSince = true, time.Now()
 	p.idle.push(c)
 	s.idle = append(s.idle, c)
 	if len(s.idle) > limits.IdlePerTarget {
 		p.drop(s.idle[0])
-	}
-	if p.idle.n > limits.IdleConns {
-		p.drop(p.idle.oldest)
 	}
 	if p.sweeper == nil {
 		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
