@@ -29,7 +29,7 @@ import (
 // connections to it: less than Aegis' job.
 func BenchmarkBeside(b *testing.B) {
 	aegis := buildProgram(b, b.TempDir(), "aegis", ".")
-	for _, payload := range []payload{{1500, "length"}, {30_000, "chunked"}, {100_000, "length"}, {1_000_000, "chunked"}, {5_000_000, "length"}} {
+	for _, payload := range []payload{{1500, "length"}, {30_000, "chunked"}, {100_000, "length"}, {1_000_000, "chunked"}, {1_000_000, "one-chunk"}, {5_000_000, "length"}} {
 		b.Run(fmt.Sprintf("%dB-%s", payload.size, payload.framing), func(b *testing.B) {
 			dir := sampleServices(b, 1, payload)
 			proxies := startProxies(b, aegis, dir, "aegis", "nginx-any", "nginx-pinned", "haproxy")

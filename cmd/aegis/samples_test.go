@@ -14,7 +14,7 @@ import (
 )
 
 // payload is what the sample services of the benchmarks answer: an exposition of
-// so many bytes, with its length or chunked.
+// so many bytes, with its length, chunked, or in one-chunk.
 type payload struct {
 	size    int
 	framing string
@@ -45,7 +45,8 @@ func sampleServices(b *testing.B, n int, p payload) string {
 }
 
 // serveSamples is the program sample-services DIR N SIZE FRAMING. Its services
-// are of net/http and write 4 KiB at a time, as exporters do.
+// are of net/http and write 4 KiB at a time, as exporters do, unless FRAMING says
+// otherwise.
 func serveSamples() {
 	dir, framing := os.Args[1], os.Args[4]
 	n, _ := strconv.Atoi(os.Args[2])
@@ -59,8 +60,12 @@ func serveSamples() {
 			w.Write(body)
 			return
 		}
+		most := 4096
+		if framing == "one-chunk" {
+			most = size
+		}
 		for rest := body; len(rest) > 0; {
-			piece := rest[:min(len(rest), 4096)]
+			piece := rest[:min(len(rest), most)]
 			w.Write(piece)
 			rest = rest[len(piece):]
 		}
