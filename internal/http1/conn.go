@@ -153,7 +153,7 @@ func (c *conn) answer(e *exchange) (again bool) {
 		<-c.watched
 		c.idleUntil = time.Time{} // The deadline is to be set anew.
 	}
-	return again && !c.gone.is()
+	return again
 }
 
 // handle calls the handler, and reports whether it came to its end.

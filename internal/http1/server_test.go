@@ -2,7 +2,6 @@ package http1
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -493,23 +494,64 @@ func TestPipeline(t *testing.T) {
 
 // A scraper that does not read is let go at the deadline of writing.
 func TestSlowReader(t *testing.T) {
-	body := bytes.Repeat([]byte("x"), 32<<20)
-	ended := make(chan error, 1)
-	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err := w.Write(body)
-		ended <- err
-	})
-	c := dial(t, addr)
-	io.WriteString(c, here)
-	select {
-	case err := <-ended:
-		if err == nil {
-			t.Error("32 MiB were written to nobody")
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("still writing")
+	const size = 32 << 20
+	for name, write := range map[string]func(w http.ResponseWriter) error{
+		"written": func(w http.ResponseWriter) error {
+			_, err := w.Write(make([]byte, size))
+			return err
+		},
+		"copied in the kernel": func(w http.ResponseWriter) error {
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			_, err := w.(io.ReaderFrom).ReadFrom(endless(t))
+			return err
+		},
+		"a chunk copied in the kernel": func(w http.ResponseWriter) error {
+			_, err := w.(*exchange).ReadChunk(endless(t), size)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan error, 1)
+			_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				http.NewResponseController(w).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				ended <- write(w)
+			})
+			c := dial(t, addr)
+			io.WriteString(c, here)
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("32 MiB were written to nobody")
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("still writing")
+			}
+		})
 	}
+}
+
+// endless returns a connection from which more can be read than any test needs.
+func endless(t *testing.T) net.Conn {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	from, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer from.Close()
+		for block := make([]byte, 1<<16); err == nil; _, err = from.Write(block) {
+		}
+	}()
+	return c
 }
 
 // Who connects and says nothing is let go.

@@ -186,6 +186,24 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// A connection whose scraper is gone when the answer is read is not kept: what ends
+// its scrape may come late, and end another's.
+func TestCancelAfterTheAnswer(t *testing.T) {
+	p := listen(t, t.TempDir(), says(answer("x 1\n")))
+	c := newClient(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	a, err := c.Get(ctx, p.socket(t), scraper(t, "", time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	a.WriteTo(io.Discard)
+	a.Close()
+	if n := c.Connections(); n != 0 {
+		t.Errorf("%d connections kept", n)
+	}
+}
+
 // What answers take of memory is bounded for all scrapes together, and does not
 // follow what is announced.
 func TestMemoryIsBounded(t *testing.T) {
