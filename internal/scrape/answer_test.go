@@ -245,6 +245,33 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// Of an answer that streams one block is held, once what was gathered is written.
+func TestMemoryOfAStream(t *testing.T) {
+	before := blocksInUse.Load()
+	big := strings.Repeat("x 1\n", limits.Gather/4+limits.Block)
+	p := listen(t, t.TempDir(), saysAndCloses(ok+plain+"\r\n"+big))
+	a, err := newClient(t).Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	w := &blockCounter{}
+	if n, err := a.WriteTo(w); n != int64(len(big)) || err != nil {
+		t.Errorf("%d bytes of %d, %v", n, len(big), err)
+	}
+	if got := w.last - before; got != 1 {
+		t.Errorf("%d blocks are held at the end of a stream, want 1", got)
+	}
+}
+
+// blockCounter counts the blocks in use when it was last written to.
+type blockCounter struct{ last int64 }
+
+func (c *blockCounter) Write(p []byte) (int, error) {
+	c.last = blocksInUse.Load()
+	return len(p), nil
+}
+
 // failing is a scraper whose connection breaks after n bytes.
 type failing struct{ n int }
 
