@@ -252,10 +252,10 @@ func TestFileSystemThatHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	var started atomic.Int32
-	errs := make(chan error)
+	errs, late := make(chan error), make(chan int)
 	for range limits.FolderCalls + 10 {
 		go func() {
-			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 0, nil }, nothing)
+			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 1, nil }, func(n int) { late <- n })
 			errs <- err
 		}()
 	}
@@ -268,6 +268,13 @@ func TestFileSystemThatHangs(t *testing.T) {
 		t.Errorf("%d calls hang, want %d", n, limits.FolderCalls)
 	}
 	close(hang)
+	for range limits.FolderCalls {
+		select {
+		case <-late:
+		case <-time.After(10 * time.Second):
+			t.Fatal("what a call that hung returned in the end was not discarded")
+		}
+	}
 	if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("when it answers again: %v, want %v", err, ErrNotFound)
 	}

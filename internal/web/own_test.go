@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -348,6 +350,41 @@ func TestAllow(t *testing.T) {
 	}
 	if n := strings.Count(a.log.String(), "connection refused"); n != 1 {
 		t.Errorf("logged %d times within a minute, want once:\n%s", n, a.log.String())
+	}
+}
+
+// A connection beyond limits.Clients is closed at once, wherever it comes in.
+func TestClientsAreBounded(t *testing.T) {
+	a := start(t)
+	a.service("svc", fine)
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "aegis.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := a.HTTPServer()
+	go srv.Serve(a.Plain(a.Guard(l, nil)))
+	defer srv.Close()
+	for network, addr := range map[string]string{"tcp": a.addr, "unix": l.Addr().String()} {
+		for _, tt := range []struct {
+			others int64
+			want   string // begins the answer
+		}{{limits.Clients, ""}, {limits.Clients - 1, "HTTP/1.1 200 OK"}} {
+			a.conns.Add(tt.others)
+			c, err := net.Dial(network, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SetDeadline(time.Now().Add(10 * time.Second))
+			io.WriteString(c, "GET /svc HTTP/1.1\r\nHost: h\r\n\r\n")
+			got := make([]byte, len(tt.want)+1)
+			n, err := c.Read(got)
+			if !strings.HasPrefix(string(got), tt.want) || tt.want == "" && n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("over %s, with %d others: %q, %v, want %q", network, tt.others, got[:n], err, tt.want)
+			}
+			c.Close()
+			a.conns.Add(-tt.others)
+			eventually(t, "no connection", func() bool { return a.Connections() == 0 })
+		}
 	}
 }
 

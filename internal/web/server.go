@@ -59,8 +59,7 @@ func New(c Config) *Server {
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:                      s,
-		ReadHeaderTimeout:            limits.ReadHeaderTimeout,
-		ReadTimeout:                  limits.ReadHeaderTimeout, // for bodies, which no request has that is answered
+		ReadTimeout:                  limits.ReadHeaderTimeout, // a body is none of what is answered
 		IdleTimeout:                  limits.IdleTimeout,
 		WriteTimeout:                 limits.WriteTimeout,
 		MaxHeaderBytes:               limits.RequestHead - 4<<10, // net/http adds as much.

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -184,4 +186,55 @@ func mustRemove(t *testing.T, path string) {
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Who says nothing more is let go by net/http, too; but who kept a connection for
+// the next scrape is waited for.
+func TestSilence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this test waits for deadlines")
+	}
+	t.Parallel()
+	a := start(t)
+	a.service("svc", fine)
+	const theirs = "GET /svc HTTP/1.1\r\nHost: h\r\nPragma: is not for http1\r\n\r\n"
+	for name, said := range map[string]string{
+		"in a head":    theirs + "GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: a",
+		"in a body":    "POST /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nx",
+		"in its first": "POST /svc HTTP/1.1\r\nHost",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begin := time.Now()
+			c, err := net.Dial("tcp", a.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(begin.Add(3 * limits.ReadHeaderTimeout))
+			io.WriteString(c, said)
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("still there after %v", time.Since(begin))
+			}
+		})
+	}
+	t.Run("between two scrapes", func(t *testing.T) {
+		t.Parallel()
+		c, err := net.Dial("tcp", a.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(3 * limits.ReadHeaderTimeout))
+		answers := bufio.NewReader(c)
+		for i := range 2 {
+			time.Sleep(time.Duration(i) * (limits.ReadHeaderTimeout + time.Second))
+			io.WriteString(c, theirs)
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("scrape %d: %v", i, err)
+			}
+			io.Copy(io.Discard, resp.Body)
+		}
+	})
 }
