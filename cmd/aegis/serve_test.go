@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 )
 
 // held is a service whose scrapes wait until release is closed.
@@ -47,19 +48,23 @@ func newHeld(t *testing.T) *held {
 }
 
 // TestStop drives a stop with a scrape under way, which is finished after one
-// signal and cut off by a second.
+// signal, unless it hangs, and cut off by a second.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		second bool
-		code   int
-		body   string
-		says   string
+		name          string
+		hangs, second bool
+		within        time.Duration
+		code          int
+		body          string
+		says          string
 	}{
-		{"one signal", false, 0, "x 1\n", "msg=stopped"},
-		{"two signals", true, 1, "", "aegis: stopped at once by a second signal"},
+		{"one signal", false, false, time.Second, 0, "x 1\n", "msg=stopped"},
+		{"a scrape that hangs", true, false, limits.Drain + limits.DrainGrace + time.Second, 0, "", `msg="requests were cut off" requests=1`},
+		{"two signals", true, true, 2 * time.Second, 1, "", "aegis: stopped at once by a second signal"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHeld(t)
 			l, err := listen("127.0.0.1:0")
 			if err != nil {
@@ -74,7 +79,9 @@ func TestStop(t *testing.T) {
 			go func() { code <- exitCode(d.run(), p) }()
 			body := make(chan string, 1)
 			go func() {
-				resp, err := http.Get("http://" + addr + "/slow")
+				req, _ := http.NewRequest("GET", "http://"+addr+"/slow", nil)
+				req.Header.Set(scrape.TimeoutHeader, "60")
+				resp, err := http.DefaultClient.Do(req)
 				if err != nil {
 					body <- ""
 					return
@@ -84,6 +91,7 @@ func TestStop(t *testing.T) {
 				body <- string(data)
 			}()
 			<-h.arrived
+			signaled := time.Now()
 			signals <- syscall.SIGTERM
 			waitFor(t, "a new connection to be refused", func() bool {
 				c, err := net.Dial("tcp", addr)
@@ -94,11 +102,16 @@ func TestStop(t *testing.T) {
 			})
 			if tt.second {
 				signals <- syscall.SIGTERM
-			} else {
+			}
+			if !tt.hangs {
 				close(h.release)
 			}
 			if got := <-code; got != tt.code {
 				t.Errorf("exit code %d, want %d", got, tt.code)
+			}
+			// A busy machine may take twice as long; the scrape has a minute.
+			if took := time.Since(signaled); took > 2*tt.within {
+				t.Errorf("stopped after %v, want %v", took, tt.within)
 			}
 			if got := <-body; got != tt.body {
 				t.Errorf("the scrape under way got %q, want %q", got, tt.body)

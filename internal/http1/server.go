@@ -137,12 +137,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Close closes all connections.
+// Close closes all connections. The requests under way end as if their scrapers had
+// hung up.
 func (s *Server) Close() {
 	s.closing.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.Close()
+		c.gone.hangUp()
 	}
 }
