@@ -9,12 +9,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 	"time"
 	"unicode"
@@ -58,21 +60,31 @@ func (p problem) String() string {
 
 // check scrapes targets once, as the daemon would, and says what is wrong.
 func check(args []string, p process) error {
+	// A signal ends it as any command: it has nothing to finish.
+	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	dir := fs.String("sockdir", "./run", "")
 	file := fs.String("config.file", "", "")
 	lint := fs.Bool("lint", false, "")
 	output := fs.String("output", "table", "")
-	timeout := fs.Duration("timeout", limits.ScrapeTimeout, "")
+	timeout := limits.ScrapeTimeout
+	fs.Func("timeout", "", func(value string) (err error) {
+		if timeout, err = time.ParseDuration(value); err != nil || timeout <= 0 || timeout > limits.ScrapeTimeoutMax {
+			err = fmt.Errorf("no duration such as 5s or 1m30s, up to %v", limits.ScrapeTimeoutMax)
+		}
+		return err
+	})
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
 		return usageError(err)
 	}
+	for _, name := range fs.Args() {
+		if strings.HasPrefix(name, "-") {
+			return fmt.Errorf("%s stands after a name; flags go before names: %w", name, errUsage)
+		}
+	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-output %q is neither table nor json: %w", *output, errUsage)
-	}
-	if *timeout <= 0 || *timeout > limits.ScrapeTimeoutMax {
-		return fmt.Errorf("-timeout %v is not more than 0 and at most %v: %w", *timeout, limits.ScrapeTimeoutMax, errUsage)
 	}
 	path, err := sockdirPath(*dir)
 	if err != nil {
@@ -91,7 +103,7 @@ func check(args []string, p process) error {
 		}
 		names = withTargets(names, targets)
 	}
-	results := checker{catalog: catalog, lint: *lint, timeout: *timeout}.all(names)
+	results := checker{catalog: catalog, lint: *lint, timeout: timeout}.all(names)
 	if err := report(p, *output, path, results, unserved); err != nil {
 		return err
 	}

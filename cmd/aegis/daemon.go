@@ -119,7 +119,7 @@ func (d *daemon) reloadFailed(so string, err error) {
 // New connections wait in the kernel for the next process if the service
 // manager holds the listeners. A second signal ends it at once.
 func (d *daemon) stop(sig os.Signal) error {
-	status := fmt.Sprintf("stopping: finishing %d requests under way", d.web.Requests())
+	status := fmt.Sprintf("stopping: finishing the requests under way, %d", d.web.Requests())
 	d.log.Info(status, "signal", sig.String())
 	d.manager.Stopping(status, limits.DrainGrace+limits.Drain+time.Second)
 	drained := make(chan int, 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
@@ -61,6 +62,10 @@ func serve(args []string, p process) error {
 	s.sockdir = dir
 	if s.targets, err = readTargets(s.targetsFile); err != nil {
 		return err
+	}
+	// Opening a pipe waits for who writes to it.
+	if info, err := os.Stat(s.webConfig); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return fmt.Errorf("reading -web.config.file %s: it is a pipe, and is read again and again; give a file", s.webConfig)
 	}
 	if err := exporterweb.Validate(s.webConfig); err != nil {
 		// The library's errors may have lines.

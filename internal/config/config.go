@@ -69,6 +69,10 @@ func Read(path string) (File, error) {
 }
 
 func read(path string) ([]byte, error) {
+	// Opening a pipe waits for who writes to it.
+	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return nil, fmt.Errorf("%s is a pipe, which a reload could not read again; it takes a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func (f Folder) lookupError(path string, errno error) error {
 		if err := f.check(); filepath.Dir(path) == f.path && errors.Is(err, ErrNoFolder) {
 			return err
 		}
-		return fmt.Errorf("%w: there is no %s; is the service running, and does it listen there?", ErrNotFound, path)
+		return fmt.Errorf("%w: there is no %s; see that its service runs, and listens there", ErrNotFound, path)
 	case errors.Is(errno, unix.EACCES), errors.Is(errno, unix.EPERM):
 		return f.denied(path)
 	case exhausted(errno):

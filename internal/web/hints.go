@@ -11,7 +11,7 @@ import (
 func Hint(name string) string {
 	first, rest, slash := strings.Cut(name, "/")
 	switch {
-	case first == "-" || name == "sd":
+	case first == "-" || first == reservedName || name == "sd":
 		return "; Aegis' own pages are /, /metrics, /-/sd, /-/healthy and /-/ready"
 	case slash && sockdir.ValidName(first) && (rest == "" || rest == "metrics"):
 		return "; ask for /" + first + ", Aegis adds /metrics itself"

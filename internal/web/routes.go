@@ -80,7 +80,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // healthy answers if Aegis itself works: it takes the locks that every scrape
 // takes, and looks at no folder and no service, which a restart would not mend.
 func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
-	text(w, http.StatusOK, fmt.Sprintf("Aegis is up: %d targets known, %d scrapes under way.", s.targets.count(), s.client.InFlight()))
+	text(w, http.StatusOK, fmt.Sprintf("Aegis is up: %s under way, %s scraped so far.", plural(s.client.InFlight(), "scrape"), plural(s.targets.count(), "target")))
 }
 
 // text answers with one line for people.
