@@ -121,6 +121,9 @@ func (s targetSource) target(name string) (Target, error) {
 	if !sockdir.ValidName(name) {
 		return t, wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)
 	}
+	if short, ok := strings.CutSuffix(name, sockdir.Suffix); ok && s.Socket == nil {
+		return t, wrong("", "it is the name of a file; the target is %q, without %s", short, sockdir.Suffix)
+	}
 	t.Disabled = s.Enabled != nil && !*s.Enabled
 	for _, set := range []func(*Target) error{s.setSocket, s.setPath, s.setProtocol, s.setTimeout, s.setLabels, s.setAllow} {
 		if err := set(&t); err != nil {

@@ -85,6 +85,7 @@ func TestFaults(t *testing.T) {
 		{"- a\n", "line 1: cannot take a list for a targets file, which begins with targets:"},
 		{"targets: {}\n---\ntargets: {}\n", "line 2: there is more after the end of the document"},
 		{"targets:\n  ../x: {}\n", `line 2: target "../x": not a valid name`},
+		{"targets:\n  a: {}\n  svc.sock: {path: /x}\n", `line 3: target "svc.sock": it is the name of a file; the target is "svc", without .sock`},
 		{"targets:\n  x:\n    socket: run/x.sock\n", `line 3: target "x": socket "run/x.sock" is no absolute path`},
 		{"targets:\n  x:\n    socket: /run/../x.sock\n", `line 3: target "x": socket "/run/../x.sock" is no absolute path`},
 		{"targets:\n  x:\n    path: metrics\n", `line 3: target "x": path "metrics" does not begin with a slash`},
