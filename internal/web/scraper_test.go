@@ -35,12 +35,7 @@ func TestBodiesOfEverySize(t *testing.T) {
 			sizes = append(sizes, n)
 		}
 	}
-	c, err := net.Dial("tcp", a.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c := a.dial()
 	r := bufio.NewReader(c)
 	for _, size := range sizes {
 		for _, framing := range []string{"", "&chunked"} {
@@ -129,12 +124,8 @@ func TestCutLargeBodies(t *testing.T) {
 // error if that is not the whole body.
 func (a *aegis) body(path string) (string, error) {
 	a.t.Helper()
-	c, err := net.Dial("tcp", a.addr)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	c := a.dial()
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {

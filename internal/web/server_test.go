@@ -116,15 +116,23 @@ func (a *aegis) do(method, path string, body io.Reader, fields ...string) reply 
 	return reply{resp, string(data), err}
 }
 
-// send sends bytes as a scraper and returns all that comes back.
-func (a *aegis) send(request string) (string, error) {
+// dial returns a scraper's connection.
+func (a *aegis) dial() net.Conn {
 	a.t.Helper()
 	c, err := net.Dial("tcp", a.addr)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(3 * limits.ReadHeaderTimeout))
+	return c
+}
+
+// send sends bytes as a scraper and returns all that comes back.
+func (a *aegis) send(request string) (string, error) {
+	a.t.Helper()
+	c := a.dial()
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
 	io.WriteString(c, request)
 	data, err := io.ReadAll(c)
 	return string(data), err
@@ -205,13 +213,7 @@ func TestSilence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			begin := time.Now()
-			c, err := net.Dial("tcp", a.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			c.SetDeadline(begin.Add(3 * limits.ReadHeaderTimeout))
+			begin, c := time.Now(), a.dial()
 			io.WriteString(c, said)
 			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("still there after %v", time.Since(begin))
@@ -220,12 +222,7 @@ func TestSilence(t *testing.T) {
 	}
 	t.Run("between two scrapes", func(t *testing.T) {
 		t.Parallel()
-		c, err := net.Dial("tcp", a.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(3 * limits.ReadHeaderTimeout))
+		c := a.dial()
 		answers := bufio.NewReader(c)
 		for i := range 2 {
 			time.Sleep(time.Duration(i) * (limits.ReadHeaderTimeout + time.Second))
