@@ -22,7 +22,7 @@ in
 
   alerts = pkgs.runCommand "aegis-alerts" { nativeBuildInputs = [ pkgs.prometheus.cli ]; } ''
     cp ${./tests/alerts.yml} alerts.yml
-    cp ${json "alerts.json" aegis.lib.alertRules} alerts.json
+    cp ${aegis.lib.alertRules} alerts.json
     promtool check rules alerts.json
     promtool test rules alerts.yml
     promtool check config ${

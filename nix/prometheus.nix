@@ -5,7 +5,7 @@
 let
   inherit (import ./address.nix { inherit lib; }) parseHostport;
 
-  # The job of Aegis' own metrics, by which the alerts find them.
+  # The job of Aegis' own metrics, by which alerts.json finds them.
   job = "aegis";
 
   checked =
@@ -90,78 +90,19 @@ in
       ) nixosConfigurations
     );
 
-  # Alerts, in the form of a rule file:
+  # Alerts, a rule file:
   #
-  #   services.prometheus.ruleFiles = [
-  #     (builtins.toFile "aegis.rules" (builtins.toJSON aegis.lib.alertRules))
-  #   ];
+  #   services.prometheus.ruleFiles = [ aegis.lib.alertRules ];
   #
   # Not services.prometheus.rules: NixOS puts those into one file, one after the
   # other, and of two documents in it Prometheus reads the first.
-  alertRules.groups = [
-    {
-      name = "aegis";
-      rules = [
-        {
-          alert = "AegisDown";
-          expr = ''up{job="${job}"} == 0'';
-          for = "5m";
-          labels.severity = "critical";
-          annotations = {
-            summary = "Aegis on {{ $labels.instance }} does not answer, so nothing on that host is scraped.";
-            description = "Is the host up, and the tunnel to it? On the host, systemctl status aegis.socket aegis.service says more; a firewall or allowedScrapers may keep Prometheus out.";
-          };
-        }
-        {
-          alert = "AegisTargetFailing";
-          # Not while a scrape now and then succeeds: a person's, or one of a
-          # tighter deadline, may fail beside it. Twelve minutes hold two samples
-          # even of a job that is scraped every five.
-          expr = ''
-            sum by (instance, target, result) (increase(aegis_scrapes_total{job="${job}", result!~"ok|canceled|forbidden"}[12m])) > 0
-              unless on (instance, target)
-            sum by (instance, target) (increase(aegis_scrapes_total{job="${job}", result="ok"}[12m])) > 0
-          '';
-          for = "3m";
-          labels.severity = "warning";
-          annotations = {
-            summary = "{{ $labels.target }} on {{ $labels.instance }} is not scraped: {{ $labels.result }}.";
-            description = "curl http://{{ $labels.instance }}/{{ $labels.target }} says what is wrong and what to do.";
-          };
-        }
-        {
-          # From the series of `up` and not from Aegis' own, so that it also sees a
-          # target that went while Aegis was restarted.
-          alert = "AegisTargetGone";
-          expr = ''
-            (
-              max by (instance, job) (max_over_time(up{job!="${job}"}[1h]))
-                unless
-              max by (instance, job) (up)
-            )
-              and on (instance)
-            up{job="${job}"} == 1
-          '';
-          for = "5m";
-          labels.severity = "warning";
-          annotations = {
-            summary = "{{ $labels.job }} on {{ $labels.instance }} is no longer there to be scraped.";
-            description = "It had a socket within the last hour and has none now. If that is meant, this ends by itself within the hour.";
-          };
-        }
-        {
-          alert = "AegisFolderUnreadable";
-          expr = ''aegis_sockdir_up{job="${job}"} == 0'';
-          for = "5m";
-          labels.severity = "critical";
-          annotations = {
-            summary = "Aegis on {{ $labels.instance }} cannot read its folder of sockets, so nothing on that host is scraped.";
-            description = "curl http://{{ $labels.instance }}/-/sd says whether it is missing or may not be read.";
-          };
-        }
-      ];
-    }
-  ];
+  #
+  # AegisTargetFailing does not fire while a scrape now and then succeeds: a
+  # person's, or one of a tighter deadline, may fail beside it. Its twelve minutes
+  # hold two samples even of a job that is scraped every five. AegisTargetGone is
+  # made from the series of `up` and not from Aegis' own, so that it also sees a
+  # target that went while Aegis was restarted.
+  alertRules = ./alerts.json;
 
   # A dashboard for Grafana, which takes folders of them:
   #

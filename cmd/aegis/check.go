@@ -261,6 +261,9 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 		if r.Error != "" {
 			fmt.Fprintf(p.stdout, "\n%s: %s\n", printableName(r.Name), r.Error)
 		}
+		if r.Error == "" && r.Samples == 0 {
+			fmt.Fprintf(p.stdout, "\n%s: there is no sample in its answer: to Prometheus it is up and has nothing to say\n", printableName(r.Name))
+		}
 		for _, problem := range r.Lint {
 			fmt.Fprintf(p.stdout, "\n%s: lint: %s\n", printableName(r.Name), problem)
 		}

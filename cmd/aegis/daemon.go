@@ -12,6 +12,7 @@ import (
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -40,6 +41,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
 		}),
 	}
+	d.warnOfCertificates(s.targets)
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", s.sockdir, "version", version)
 		server := d.web.HTTPServer()
@@ -47,6 +49,15 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 		go func() { d.ended <- d.serve(d.web.Guard(l, s.allow), server) }()
 	}
 	return d
+}
+
+// warnOfCertificates logs which targets nobody gets at, for want of TLS.
+func (d *daemon) warnOfCertificates(file config.File) {
+	for name, t := range file.Targets {
+		if d.webConfig == "" && t.Allow != nil && len(t.Allow.Certificates) > 0 {
+			d.log.Warn("allow: names certificates, which scrapers have with TLS only (-web.config.file)", "target", name)
+		}
+	}
 }
 
 // serve serves l, as the web configuration says if there is one: that puts its
@@ -98,8 +109,13 @@ func (d *daemon) reload(ctx context.Context) {
 	d.manager.Reloading()
 	file, err := readTargets(d.targetsFile)
 	d.web.Retarget(file, err)
+	d.warnOfCertificates(file)
 	if err != nil {
 		d.reloadFailed("the targets stay as they were", err)
+		return
+	}
+	if err := checkWebConfig(d.webConfig); err != nil {
+		d.reloadFailed("no scraper is served until the file is mended", err)
 		return
 	}
 	if err := d.web.Reload(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,9 @@ func demo(args []string, p process) error {
 	defer os.RemoveAll(dir)
 	for _, s := range samples {
 		stop, err := s.start(dir)
+		if errors.Is(err, syscall.EINVAL) {
+			err = fmt.Errorf("the path of its socket in %s is too long for a socket; set TMPDIR=/tmp", dir)
+		}
 		if err != nil {
 			return fmt.Errorf("starting the sample service %s: %w", s.name, err)
 		}

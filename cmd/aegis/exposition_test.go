@@ -24,6 +24,17 @@ import (
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
+// An empty answer is an answer, but hardly what is meant.
+func TestReportOfNoSamples(t *testing.T) {
+	var out bytes.Buffer
+	if err := report(process{stdout: &out}, "table", "", []checked{{Name: "full", Result: "ok", Samples: 1}, {Name: "empty", Result: "ok"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "\nempty: there is no sample in its answer") || strings.Contains(got, "full:") {
+		t.Errorf("report:\n%s", got)
+	}
+}
+
 // What services send that do not negotiate.
 func TestCheckOfFormats(t *testing.T) {
 	const (

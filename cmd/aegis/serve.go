@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"tulpa.dev/cadey/aegis/internal/config"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
@@ -63,17 +65,8 @@ func serve(args []string, p process) error {
 	if s.targets, err = readTargets(s.targetsFile); err != nil {
 		return err
 	}
-	// Opening a pipe waits for who writes to it.
-	if info, err := os.Stat(s.webConfig); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-		return fmt.Errorf("reading -web.config.file %s: it is a pipe, and is read again and again; give a file", s.webConfig)
-	}
-	if err := exporterweb.Validate(s.webConfig); err != nil {
-		// The library's errors may have lines.
-		says := strings.Join(strings.Fields(err.Error()), " ")
-		if strings.Contains(says, "bcrypt") {
-			says += "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"
-		}
-		return fmt.Errorf("reading -web.config.file %s: %s", s.webConfig, says)
+	if err := checkWebConfig(s.webConfig); err != nil {
+		return err
 	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
 	ls, err := listeners(s, log)
@@ -89,4 +82,26 @@ func readTargets(path string) (config.File, error) {
 		return config.File{}, nil
 	}
 	return config.Read(path)
+}
+
+// checkWebConfig returns what is wrong with the file for TLS and authentication,
+// if there is one.
+func checkWebConfig(path string) error {
+	// Opening a pipe waits for who writes to it.
+	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return fmt.Errorf("reading -web.config.file %s: it is a pipe, and is read again and again; give a file", path)
+	}
+	err := exporterweb.Validate(path)
+	if err == nil {
+		return nil
+	}
+	// The library's errors may have lines.
+	says := strings.Join(strings.Fields(err.Error()), " ")
+	switch {
+	case strings.Contains(says, "bcrypt"):
+		says += "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"
+	case errors.Is(err, os.ErrPermission):
+		says += "; it is read as " + sockdir.Whoami()
+	}
+	return fmt.Errorf("reading -web.config.file %s: %s", path, says)
 }

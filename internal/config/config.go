@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
 // File is what a targets file says. The zero value is that of a file that says
@@ -44,6 +46,10 @@ type Allow struct {
 	Certificates []string
 }
 
+// Reserved is the one valid name that is no target's: it is that of a page of
+// Aegis' own.
+const Reserved = "metrics"
+
 // Default is a target of which no file says anything.
 var Default = Target{Path: "/metrics"}
 
@@ -74,6 +80,9 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is a pipe, which a reload could not read again; it takes a file", path)
 	}
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("%w; it is read as %s", err, sockdir.Whoami())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -121,6 +121,9 @@ func (s targetSource) target(name string) (Target, error) {
 	if !sockdir.ValidName(name) {
 		return t, wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)
 	}
+	if name == Reserved {
+		return t, wrong("", "it is the name of a page of Aegis' own; give the target another, and here its socket")
+	}
 	if short, ok := strings.CutSuffix(name, sockdir.Suffix); ok && s.Socket == nil {
 		return t, wrong("", "it is the name of a file; the target is %q, without %s", short, sockdir.Suffix)
 	}
@@ -218,6 +221,9 @@ func (s targetSource) setAllow(t *Target) error {
 			return wrong("allow.addresses", "allow: %w", err)
 		}
 		t.Allow.Addresses = append(t.Allow.Addresses, prefix)
+	}
+	if len(t.Allow.Addresses)+len(t.Allow.Certificates) == 0 {
+		return wrong("allow", "allow names nobody; leave it out where all may, or say enabled: false")
 	}
 	if slices.Contains(t.Allow.Certificates, "") {
 		return wrong("allow.certificates", "allow: the name of a certificate is empty")

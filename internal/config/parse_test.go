@@ -36,7 +36,6 @@ func TestRead(t *testing.T) {
       certificates: [prometheus.example.com]
   ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw}
   secret: {enabled: false}
-  nobody: {allow: {}}
   plain:
 `))
 	if err != nil {
@@ -46,7 +45,6 @@ func TestRead(t *testing.T) {
 		"billing": "{ /internal/metrics false map[job:billing-eu team:money] 2.5s false &{[10.100.0.0/24 10.0.0.1/32] [prometheus.example.com]}}",
 		"ostree":  "{/run/rpm-ostreed.promsock /metrics true map[] 0s false <nil>}",
 		"secret":  "{ /metrics false map[] 0s true <nil>}",
-		"nobody":  "{ /metrics false map[] 0s false &{[] []}}",
 		"plain":   "{ /metrics false map[] 0s false <nil>}",
 		"unnamed": "{ /metrics false map[] 0s false <nil>}",
 	} {
@@ -103,6 +101,8 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    allow: {addresses: [10.0.0.1/8]}\n", `"10.0.0.1/8" has bits set behind its length`},
 		{"targets:\n  x:\n    allow: {certificates: [\"\"]}\n", `the name of a certificate is empty`},
 		{"targets:\n  x:\n    path: /m\n    allow:\n      # addresses: [10.0.0.1]\n", `line 4: target "x": there is nothing under allow`},
+		{"targets:\n  x:\n    path: /m\n    allow: {addresses: []}\n", `line 4: target "x": allow names nobody; leave it out where all may, or say enabled: false`},
+		{"targets:\n  metrics: {socket: /m.sock}\n", `line 2: target "metrics": it is the name of a page of Aegis' own; give the target another, and here its socket`},
 		{"targets:\n  x: {enabled: ~}\n", `there is nothing under enabled`},
 		{"targets:\n  b: {path: x}\n  a: {path: y}\n", `line 2: target "b": path "x"`},
 		{"targets:\n  x: &a {allow: {addresses: [10.0.0.1]}}\n  y: *a\n", "line 3: a targets file has no aliases (*) and merges (<<)"},

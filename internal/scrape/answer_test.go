@@ -49,7 +49,7 @@ func TestAnswers(t *testing.T) {
 
 		{name: "another status", response: "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "503 Service Unavailable"},
 		{name: "no /metrics", response: "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "serves no /metrics"},
-		{name: "a redirect", response: "HTTP/1.1 302 Found\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "follows none"},
+		{name: "a redirect", response: "HTTP/1.1 302 Found\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: `a redirect to "http://evil/", and Aegis follows none`},
 		{name: "no content", response: "HTTP/1.1 204 No Content\r\n\r\n", err: ErrStatus},
 		{name: "HTML", response: ok + "Content-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>\n", err: ErrNotMetrics, says: "text/html"},
 		{name: "JSON", response: ok + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", err: ErrNotMetrics, says: "application/json"},

@@ -265,7 +265,7 @@ func (e *exchange) readHead() (head, error) {
 		case h.status == http.StatusOK:
 			return h, h.framed()
 		case h.status < 100 || h.status > 199:
-			return h, statusError(e.req.path, h.status)
+			return h, statusError(e.req.path, h)
 		}
 	}
 	return head{}, invalid("more than %d interim answers", limits.Interim)
@@ -294,17 +294,17 @@ func (e *exchange) oneHead() (head, error) {
 	return h, err
 }
 
-func statusError(path string, status int) error {
+func statusError(path string, h head) error {
 	advice := "look at the service's own log"
-	switch status {
+	switch h.status {
 	case http.StatusNotFound:
 		advice = "it serves no " + path + " on this socket; a path of its own is for the targets file (-config.file)"
 	case http.StatusUnauthorized, http.StatusForbidden:
 		advice = "its metrics want credentials, and Aegis passes none on"
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		advice = "it is a redirect, and Aegis follows none"
+		advice = fmt.Sprintf("it is a redirect to %q, and Aegis follows none; a path of its own is for the targets file (-config.file)", printable(h.location))
 	}
-	return fmt.Errorf("%w: GET %s gave %d %s; %s", ErrStatus, path, status, http.StatusText(status), advice)
+	return fmt.Errorf("%w: GET %s gave %d %s; %s", ErrStatus, path, h.status, http.StatusText(h.status), advice)
 }
 
 // finish ends the exchange and its answer. It gives the connection to p, or

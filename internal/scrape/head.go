@@ -20,6 +20,7 @@ type head struct {
 	typed           bool
 	contentType     string
 	contentEncoding string
+	location        string // of a redirect
 }
 
 // rawHead stands for the head that an answer without HTTP does not have.
@@ -70,6 +71,10 @@ func (h *head) field(line []byte) error {
 		return invalid("control characters in its %s", name)
 	}
 	switch len(name) {
+	case len("Location"):
+		if is(name, "Location") && h.status/100 == 3 {
+			h.location = string(value)
+		}
 	case len("Connection"):
 		if is(name, "Connection") {
 			h.close = h.close || hasToken(value, "close")

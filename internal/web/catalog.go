@@ -40,7 +40,7 @@ var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enable
 // Lookup's.
 func (c *Catalog) Find(ctx context.Context, name string, t config.Target) (sockdir.Socket, error) {
 	switch {
-	case name == reservedName:
+	case name == config.Reserved:
 		return sockdir.Socket{}, errReserved
 	case t.Disabled:
 		return sockdir.Socket{}, errDisabled
@@ -82,7 +82,7 @@ var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; rena
 
 func reserved(entries []sockdir.Entry) []sockdir.Entry {
 	for i, e := range entries {
-		if e.Err == nil && e.Name == reservedName {
+		if e.Err == nil && e.Name == config.Reserved {
 			entries[i].Err = errReserved
 		}
 	}

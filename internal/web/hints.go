@@ -3,6 +3,7 @@ package web
 import (
 	"strings"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -11,7 +12,7 @@ import (
 func Hint(name string) string {
 	first, rest, slash := strings.Cut(name, "/")
 	switch {
-	case first == "-" || first == reservedName || name == "sd":
+	case first == "-" || first == config.Reserved || name == "sd":
 		return "; Aegis' own pages are /, /metrics, /-/sd, /-/healthy and /-/ready"
 	case slash && sockdir.ValidName(first) && (rest == "" || rest == "metrics"):
 		return "; ask for /" + first + ", Aegis adds /metrics itself"

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -103,11 +104,10 @@ func TestOwnMetrics(t *testing.T) {
 	}
 }
 
-// reservedName is checked by hand, since a table of methods cannot be asked.
 func TestReservedName(t *testing.T) {
 	for path := range start(t).own {
-		if name := path[1:]; sockdir.ValidName(name) != (name == reservedName) {
-			t.Errorf("%s hides the name %q, reserved is %q", path, name, reservedName)
+		if name := path[1:]; sockdir.ValidName(name) != (name == config.Reserved) {
+			t.Errorf("%s hides the name %q, reserved is %q", path, name, config.Reserved)
 		}
 	}
 }
@@ -209,7 +209,10 @@ func TestStatusNamesFailures(t *testing.T) {
 		a.stale(name)
 		a.get("/" + name)
 	}
-	want := fmt.Sprintf("6 sockets in %s; 1 fine; stale0: connection refused; stale1: connection refused; stale2: connection refused; 2 more fail", a.dir)
+	if err := os.WriteFile(filepath.Join(a.dir, "plain.sock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("6 sockets in %s; 1 fine; stale0: connection refused; stale1: connection refused; stale2: connection refused; 2 more fail; 1 not served, GET / says why", a.dir)
 	if got := a.status(t.Context()); got != want {
 		t.Errorf("status %q, want %q", got, want)
 	}

@@ -39,9 +39,6 @@ func few(underWay *atomic.Int32, most int32, answer http.HandlerFunc) http.Handl
 	}
 }
 
-// reservedName is the one valid name that a path of Aegis' own hides.
-const reservedName = "metrics"
-
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)

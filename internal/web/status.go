@@ -15,10 +15,13 @@ func (s *Server) status(ctx context.Context) string {
 	if err != nil {
 		return err.Error()
 	}
-	var sockets, fine, unscraped, failing int
+	var sockets, fine, unscraped, failing, unserved int
 	var reasons []string
 	for _, e := range entries {
 		if e.Err != nil {
+			if e.Err != errDisabled {
+				unserved++
+			}
 			continue
 		}
 		sockets++
@@ -42,6 +45,9 @@ func (s *Server) status(ctx context.Context) string {
 	parts = append(parts, reasons...)
 	if more := failing - len(reasons); more > 0 {
 		parts = append(parts, fmt.Sprintf("%d more fail", more))
+	}
+	if unserved > 0 {
+		parts = append(parts, fmt.Sprintf("%d not served, GET / says why", unserved))
 	}
 	if err := s.staleFile(); err != nil {
 		parts = append(parts, fmt.Sprintf("the targets file is broken and the one before stays in use: %v", err))

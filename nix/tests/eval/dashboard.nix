@@ -18,7 +18,7 @@ let
   queries = map (target: "(" + plain target.expr) (
     lib.concatMap (panel: panel.targets) dashboard.panels
   );
-  rules = lib.concatMap (group: group.rules) aegis.alertRules.groups;
+  rules = lib.concatMap (group: group.rules) (lib.importJSON aegis.alertRules).groups;
 in
 {
   testEveryAlertIsOnTheDashboard = {

@@ -14,7 +14,7 @@
         refreshInterval = "1s";
       })
     ];
-    ruleFiles = [ (builtins.toFile "aegis.rules" (builtins.toJSON aegis.lib.alertRules)) ];
+    ruleFiles = [ aegis.lib.alertRules ];
     # Beside those, rules of one's own.
     rules = [
       (builtins.toJSON {
