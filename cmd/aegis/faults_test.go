@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // Whatever the kernel refuses, Aegis stays up, says what is wrong, and is well
@@ -216,6 +220,63 @@ func TestLogOnAFullDisk(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A journal that hangs, or a pager that is forgotten, is no reason for a scrape or a
+// stop to.
+func TestLogThatNobodyReads(t *testing.T) {
+	dir := t.TempDir()
+	recordingService(t, dir, "svc")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-log.level", "debug")
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	w.Close()
+	r.SetReadDeadline(time.Now().Add(time.Minute))
+	log := bufio.NewScanner(r)
+	await := func(pattern string) (group string) {
+		t.Helper()
+		for re := regexp.MustCompile(pattern); log.Scan(); {
+			if match := re.FindStringSubmatch(log.Text()); match != nil {
+				return match[1]
+			}
+		}
+		t.Fatalf("the log never had %s: %v", pattern, log.Err())
+		return ""
+	}
+	addr := await(`msg=serving address=(\S+)`)
+	client := &http.Client{Timeout: 10 * time.Second}
+	scrapes := 3 * limits.LogLines // With what the pipe holds, more than are kept.
+	scrape := func() {
+		t.Helper()
+		for range scrapes {
+			resp, err := client.Get("http://" + addr + "/svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status, err)
+			}
+			resp.Body.Close()
+		}
+	}
+	scrape()
+	lost, err := strconv.Atoi(await(`^aegis: (\d+) lines of the log are lost here`))
+	if err != nil || lost < 1 || lost >= scrapes {
+		t.Errorf("%d lines of %d are lost (%v)", lost, scrapes, err)
+	}
+	scrape()
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestClockJumps sets the clock of the whole machine, an hour forward and two

@@ -29,7 +29,7 @@ import (
 	"strings"
 	"syscall"
 
-	"tulpa.dev/cadey/aegis/internal/systemd"
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // process is what the program has of the outside, so that tests can be it.
@@ -51,7 +51,10 @@ func main() {
 	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(stops, syscall.SIGTERM, syscall.SIGINT)
 	signal.Notify(hangups, syscall.SIGHUP)
-	os.Exit(run(os.Args[1:], process{os.Stdout, os.Stderr, stops, hangups}))
+	stderr := newNeverWaits(os.Stderr)
+	code := run(os.Args[1:], process{os.Stdout, stderr, stops, hangups})
+	stderr.flush(limits.LogFlush)
+	os.Exit(code)
 }
 
 // errUsage is wrapped by errors that are the caller's way of calling.
@@ -71,11 +74,7 @@ func exitCode(err error, p process) int {
 		fmt.Fprint(p.stdout, manual)
 		return 0
 	}
-	prefix := ""
-	if systemd.StderrIsJournal() {
-		prefix = "<3>"
-	}
-	fmt.Fprintf(p.stderr, "%saegis: %v\n", prefix, err)
+	fmt.Fprintf(p.stderr, "%saegis: %v\n", journalPrefix("<3>"), err)
 	if errors.Is(err, errUsage) {
 		return 2
 	}

@@ -199,6 +199,13 @@ const (
 	// target, so that a flapping service does not flood the journal.
 	StateLogInterval = time.Second
 
+	// LogLines is how many lines of the log wait for who reads it, before more are
+	// lost: those of a second in which every target of a large host fails.
+	LogLines = 1000
+
+	// LogFlush is how long the end waits for the rest of the log to be read.
+	LogFlush = time.Second
+
 	// RefusalLogInterval is the least time between two log lines about
 	// connections that -allow refused.
 	RefusalLogInterval = time.Minute
