@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
 // Answer is a service's answer to a scrape: an exposition with status 200,
@@ -19,7 +18,7 @@ type Answer struct {
 
 	e        *exchange
 	pool     *pool
-	admitted sockdir.ID
+	service  *service
 	framing  framing
 	length   int64    // of the body; -1 while unknown
 	size     int64    // of what has come
@@ -219,13 +218,8 @@ func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, er
 // Close ends the scrape. The connection is kept for another if the body was
 // read to its end.
 func (a *Answer) Close() {
-	p, admitted := a.pool, a.admitted
-	if a.whole {
-		a.e.finish(p)
-	} else {
-		a.e.finish(nil)
-	}
-	p.leave(admitted)
+	pool, service := a.pool, a.service // a is no more when it is finished.
+	pool.leave(service, a.e.finish(a.whole))
 }
 
 // recycle gives the memory of the answer back.

@@ -23,20 +23,22 @@ type Client struct {
 //
 // The error wraps one of this package's or of package sockdir's.
 func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
-	if err := c.pool.admit(s.ID); err != nil {
-		return nil, err
-	}
-	a, err := c.get(ctx, s, req)
+	service, kept, err := c.pool.admit(s.ID)
 	if err != nil {
-		c.pool.leave(s.ID)
 		return nil, err
 	}
-	a.pool, a.admitted = &c.pool, s.ID
+	a, err := c.get(ctx, s, kept, req)
+	if err != nil {
+		c.pool.leave(service, nil)
+		return nil, err
+	}
+	a.pool, a.service = &c.pool, service
 	return a, nil
 }
 
-func (c *Client) get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
-	if kept := c.pool.get(s.ID); kept != nil {
+// get scrapes s over kept, if that is not nil and still leads anywhere.
+func (c *Client) get(ctx context.Context, s sockdir.Socket, kept *conn, req Request) (*Answer, error) {
+	if kept != nil {
 		a, err := newExchange(ctx, kept, req).scrape()
 		// A service may close a kept connection at any moment, also while a
 		// request is on its way: that says nothing of the service.

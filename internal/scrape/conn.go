@@ -20,6 +20,7 @@ type conn struct {
 	kept bool // it served a scrape before
 
 	// While idle, guarded by the pool.
+	service      *service
 	idleSince    time.Time
 	older, newer *conn
 }

@@ -83,7 +83,7 @@ func (e *exchange) scrape() (*Answer, error) {
 		err = a.begin()
 	}
 	if err != nil {
-		e.finish(nil)
+		e.finish(false)
 		return nil, err
 	}
 	return a, nil
@@ -307,20 +307,21 @@ func statusError(path string, h head) error {
 	return fmt.Errorf("%w: GET %s gave %d %s; %s", ErrStatus, path, h.status, http.StatusText(h.status), advice)
 }
 
-// finish ends the exchange and its answer. It gives the connection to p, or
-// closes it where p is nil or it is not fit for another request.
-func (e *exchange) finish(p *pool) {
+// finish ends the exchange and its answer. It returns the connection if keep, and
+// if that is fit for another request; otherwise it closes it.
+func (e *exchange) finish(keep bool) (kept *conn) {
 	// Once the watch on the scraper has fired, the connection is spoilt, now or
 	// in a moment; and so may be whatever else uses e then.
 	inTime := e.release()
-	if !inTime || p == nil || e.spoilt {
-		e.conn.close()
+	if inTime && keep && !e.spoilt {
+		kept = e.conn
 	} else {
-		p.put(e.conn)
+		e.conn.close()
 	}
 	e.answer.recycle()
 	if inTime {
 		e.ctx, e.conn, e.req, e.release = nil, nil, Request{}, nil // They are others'.
 		exchanges.Put(e)
 	}
+	return kept
 }

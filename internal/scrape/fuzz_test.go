@@ -71,7 +71,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		a.pool = new(pool)
-		a.pool.admit(a.admitted)
+		a.service, _, _ = a.pool.admit(ours.id)
 		defer a.pool.retain(nil)
 		defer a.Close()
 		var got bytes.Buffer

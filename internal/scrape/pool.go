@@ -34,64 +34,44 @@ var mostIdle = sync.OnceValue(func() int {
 // service is one socket's part of the pool; it exists while there is a scrape
 // under way or a connection idle.
 type service struct {
+	id       sockdir.ID
 	inFlight int
 	idle     []*conn // most recently used last
 }
 
-// admit counts a scrape of id in, until leave.
-func (p *pool) admit(id sockdir.ID) error {
+// admit counts a scrape of id in, until leave. It returns the idle connection to id
+// that was used last, too, or nil.
+func (p *pool) admit(id sockdir.ID) (*service, *conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.service(id)
 	if s.inFlight >= limits.ScrapesPerTarget {
-		return fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrTooMany, s.inFlight)
+		return nil, nil, fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrTooMany, s.inFlight)
 	}
 	s.inFlight++
 	p.inFlight++
-	return nil
-}
-
-func (p *pool) leave(id sockdir.ID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.services[id].inFlight--
-	p.inFlight--
-	p.tidy(id)
-}
-
-// get returns the idle connection to id that was used last, or nil.
-func (p *pool) get(id sockdir.ID) *conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.services[id]
-	if s == nil || len(s.idle) == 0 {
-		return nil
+	if len(s.idle) == 0 {
+		return s, nil, nil
 	}
 	c := s.idle[len(s.idle)-1]
 	p.remove(c)
-	return c
+	return s, c, nil
 }
 
-// put keeps c for a later scrape, or closes it where enough are kept already. The
-// one idle for longest is not the one to close then: a scraper goes round its
-// targets, so that is the one it needs next.
-func (p *pool) put(c *conn) {
+// leave counts a scrape out, and keeps c for a later one if it is not nil.
+func (p *pool) leave(s *service, c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.idle.n >= mostIdle() {
-		c.close()
-		return
+	switch {
+	case c == nil:
+	case c.id == s.id:
+		p.keep(s, c)
+	default: // The socket was replaced while c was dialled.
+		p.keep(p.service(c.id), c)
 	}
-	s := p.service(c.id)
-	c.kept, c.idleSince = true, time.Now()
-	p.idle.push(c)
-	s.idle = append(s.idle, c)
-	if len(s.idle) > limits.IdlePerTarget {
-		p.drop(s.idle[0])
-	}
-	if p.sweeper == nil {
-		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
-	}
+	s.inFlight--
+	p.inFlight--
+	p.tidy(s)
 }
 
 // sweep closes what was idle too long, and comes back while anything is idle.
@@ -129,29 +109,51 @@ func (p *pool) service(id sockdir.ID) *service {
 		if p.services == nil {
 			p.services = make(map[sockdir.ID]*service)
 		}
-		s = &service{}
+		s = &service{id: id}
 		p.services[id] = s
 	}
 	return s
 }
 
+// keep makes c an idle connection of s, or closes it where enough are kept already.
+// The one idle for longest is not the one to close then: a scraper goes round its
+// targets, so that is the one it needs next.
+func (p *pool) keep(s *service, c *conn) {
+	if p.idle.n >= mostIdle() {
+		c.close()
+		p.tidy(s)
+		return
+	}
+	c.kept, c.service, c.idleSince = true, s, time.Now()
+	p.idle.push(c)
+	s.idle = append(s.idle, c)
+	if len(s.idle) > limits.IdlePerTarget {
+		p.drop(s.idle[0])
+	}
+	if p.sweeper == nil {
+		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
+	}
+}
+
 func (p *pool) drop(c *conn) {
+	s := c.service
 	p.remove(c)
 	c.close()
+	p.tidy(s)
 }
 
+// remove takes c out of those that are idle.
 func (p *pool) remove(c *conn) {
 	p.idle.remove(c)
-	s := p.services[c.id]
-	i := slices.Index(s.idle, c)
-	s.idle = slices.Delete(s.idle, i, i+1)
-	p.tidy(c.id)
+	i := slices.Index(c.service.idle, c)
+	c.service.idle = slices.Delete(c.service.idle, i, i+1)
+	c.service = nil
 }
 
-// tidy forgets id when nothing is left of it.
-func (p *pool) tidy(id sockdir.ID) {
-	if s := p.services[id]; s.inFlight == 0 && len(s.idle) == 0 {
-		delete(p.services, id)
+// tidy forgets s when nothing is left of it.
+func (p *pool) tidy(s *service) {
+	if s.inFlight == 0 && len(s.idle) == 0 {
+		delete(p.services, s.id)
 	}
 }
 

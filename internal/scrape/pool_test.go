@@ -221,7 +221,9 @@ func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
 			t.Fatal(err)
 		}
 		cn.id = id
-		p.put(cn)
+		p.mu.Lock()
+		p.keep(p.service(id), cn)
+		p.mu.Unlock()
 	}
 }
 
@@ -247,11 +249,11 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	if n := c.Connections(); n != most {
 		t.Errorf("%d idle connections in all, want %d", n, most)
 	}
-	if kept := c.pool.get(one); kept == nil {
-		t.Error("a connection was closed that a scraper on its round needs next")
-	} else {
-		c.pool.put(kept)
+	service, kept, err := c.pool.admit(one)
+	if err != nil || kept == nil {
+		t.Errorf("a connection was closed that a scraper on its round needs next (%v)", err)
 	}
+	c.pool.leave(service, kept)
 	// As if limits.IdleConnTimeout had passed.
 	c.pool.mu.Lock()
 	for idle := c.pool.idle.oldest; idle != nil; idle = idle.newer {
