@@ -157,6 +157,26 @@ func TestReplacedSocketIsReachedAtOnce(t *testing.T) {
 	}
 }
 
+// A socket that is replaced between the look at it and the dial: the connection is
+// the new one's.
+func TestConnectionIsKeptForWhatItReached(t *testing.T) {
+	dir := t.TempDir()
+	old := listen(t, dir, says(answer("old 1\n")))
+	stale := old.socket(t)
+	old.Close()
+	replacement := listen(t, dir, says(answer("new 1\n")))
+	c := newClient(t)
+	if body, _, err := scrapeSocket(t.Context(), c, stale, scraper(t, "", time.Second)); body != "new 1\n" || err != nil {
+		t.Fatalf("body %q, %v; want the new process' answer", body, err)
+	}
+	if body, _, err := replacement.scrape(t, c); body != "new 1\n" || err != nil {
+		t.Fatalf("body %q, %v; want the new process' answer", body, err)
+	}
+	if n := replacement.accepted.Load(); n != 1 {
+		t.Errorf("%d connections for 2 scrapes, want 1", n)
+	}
+}
+
 // A change of mode or owner makes Aegis connect anew, so that it is refused where
 // it may not connect any more.
 func TestPermissionsAreCheckedAgain(t *testing.T) {
