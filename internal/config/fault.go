@@ -105,7 +105,7 @@ var inWords = strings.NewReplacer(
 	" into map[string]string", " for labels, which have names and values",
 	" into []string", " for a list, such as [a, b]",
 	" into string", " for text",
-	" into bool", " for true or false",
+	" into bool", " for true or false, which have no quotes",
 	"cannot unmarshal ", "cannot take ",
 	"!!seq", "a list", "!!map", "a mapping", "!!str", "the text", "!!int", "the number", "!!float", "the number", "!!bool", "the truth value",
 )

@@ -104,12 +104,12 @@ func checkKind(path string, mode uint32) error {
 	case unix.S_IFLNK:
 		return fmt.Errorf("%w: %s is a link, and links are not followed; let the service listen there itself", ErrNotSocket, path)
 	case unix.S_IFDIR:
-		return fmt.Errorf("%w: %s is a folder", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a folder; remove it, and start its service anew", ErrNotSocket, path)
 	case unix.S_IFIFO:
-		return fmt.Errorf("%w: %s is a pipe", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a pipe; remove it, and start its service anew", ErrNotSocket, path)
 	case unix.S_IFREG:
-		return fmt.Errorf("%w: %s is a plain file", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a plain file; remove it, and start its service anew", ErrNotSocket, path)
 	default:
-		return fmt.Errorf("%w: %s is a device", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a device; remove it, and start its service anew", ErrNotSocket, path)
 	}
 }
