@@ -131,6 +131,10 @@ const (
 	// most fit in one with their head.
 	Block = Head
 
+	// SplicedAtOnce is how much of a body is moved in the kernel before others have
+	// their turn: a fraction of a millisecond's work.
+	SplicedAtOnce = 1 << 20
+
 	// ChunkExtra is how many bytes of extensions and trailers a chunked body may
 	// have. They mean nothing to a scrape, and no exporter sends any.
 	ChunkExtra = 2 << 10

@@ -3,6 +3,7 @@ package scrape
 import (
 	"fmt"
 	"io"
+	"runtime"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -151,8 +152,11 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 	direct, _ := w.(io.ReaderFrom)
 	chunks, _ := w.(ChunkReader)
 	for !a.whole && err == nil {
+		// On one processor, a service that sends without end would take it from
+		// all others.
+		runtime.Gosched()
 		var n int64
-		switch ahead := a.framing.ahead(); {
+		switch ahead := min(a.framing.ahead(), limits.SplicedAtOnce); {
 		case direct != nil && a.length >= 0:
 			n, err = a.splice(ahead, func(r io.Reader) (int64, error) { return direct.ReadFrom(r) })
 		case chunks != nil && ahead >= limits.Block:
