@@ -211,7 +211,7 @@ const (
 	LogFlush = time.Second
 
 	// RefusalLogInterval is the least time between two log lines about
-	// connections that -allow refused.
+	// connections that -allow refused, or scrapes beyond Scrapes.
 	RefusalLogInterval = time.Minute
 
 	// ListTimeout is how long reading the folder may take for a page or a

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,10 +47,7 @@ type guarded struct {
 	prefixes []netip.Prefix
 	log      *slog.Logger
 	refused  prometheus.Counter
-
-	mu       sync.Mutex
-	loggedAt time.Time
-	unlogged int
+	logged   seldom
 }
 
 // Accept returns the next connection that is allowed.
@@ -95,11 +91,7 @@ func (g *guarded) allows(remote net.Addr) bool {
 
 func (g *guarded) refuse(remote net.Addr) {
 	g.refused.Inc()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.unlogged++
-	if now := time.Now(); now.Sub(g.loggedAt) >= limits.RefusalLogInterval {
-		g.log.Warn("connection refused: -allow does not name its address", "address", remote.String(), "refused", g.unlogged)
-		g.loggedAt, g.unlogged = now, 0
+	if n, due := g.logged.count(); due {
+		g.log.Warn("connection refused: -allow does not name its address", "address", remote.String(), "refused", n)
 	}
 }

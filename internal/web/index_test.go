@@ -274,11 +274,13 @@ func TestPageIsBounded(t *testing.T) {
 	if got := a.get("/?q=s10002").body; !strings.Contains(got, `<a href="/s10002">`) {
 		t.Error("a socket beyond the bound is not found by its name")
 	}
-	a.pages.Add(limits.Pages)
+	for range limits.Pages {
+		a.pages <- struct{}{}
+	}
 	if got := a.get("/"); got.StatusCode != 503 || got.Header.Get("Retry-After") == "" {
 		t.Errorf("one page too many: %d, want 503", got.StatusCode)
 	}
-	a.pages.Add(-limits.Pages)
+	<-a.pages
 	if got := a.get("/?q=s00001"); got.StatusCode != 200 {
 		t.Errorf("afterwards: %d", got.StatusCode)
 	}

@@ -77,8 +77,7 @@ func newMetrics(s *Server, version, revision string) *metrics {
 		}, func() float64 { return float64(s.Connections()) }),
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		EnableOpenMetrics:   true,
-		MaxRequestsInFlight: limits.OwnMetricsInFlight,
+		EnableOpenMetrics: true,
 	})
 	return m
 }

@@ -18,6 +18,8 @@ import (
 
 // relay answers with the metrics of the service that name means.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
+	s.scrapes.Add(1)
+	defer s.scrapes.Add(-1)
 	start := time.Now()
 	target := s.catalog.Target(name)
 	req := scrape.NewRequest(r).To(target)
@@ -72,8 +74,11 @@ func (s *Server) find(ctx context.Context, r *http.Request, name string, t confi
 	if err := permit(t, r); err != nil {
 		return sockdir.Socket{}, err
 	}
-	if s.requests.Load() > limits.Scrapes {
-		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d requests under way already", scrape.ErrTooMany, limits.Scrapes)
+	if s.scrapes.Load() > limits.Scrapes {
+		if n, due := s.refused.count(); due {
+			s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.Scrapes, "refused", n)
+		}
+		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.Scrapes)
 	}
 	socket, err := s.catalog.Find(ctx, name, t)
 	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {

@@ -154,15 +154,16 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A scrape beyond limits.Scrapes is refused, whatever the others are of.
+// A scrape beyond limits.Scrapes is refused, whatever the others are of; requests
+// for pages are none.
 func TestTooManyRequests(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
-	a.requests.Add(limits.Scrapes)
-	if got := a.get("/svc"); got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "requests under way already") {
+	a.scrapes.Add(limits.Scrapes)
+	if got := a.get("/svc"); got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "under way already") {
 		t.Errorf("one too many: %d, Retry-After %q, %q", got.StatusCode, got.Header.Get("Retry-After"), got.body)
 	}
-	a.requests.Add(-1)
+	a.scrapes.Add(-1)
 	if got := a.get("/svc"); got.StatusCode != 200 {
 		t.Errorf("the last there is room for: %d %q", got.StatusCode, got.body)
 	}

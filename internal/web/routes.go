@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -13,29 +12,29 @@ import (
 // a name. The only method is GET, and HEAD with it.
 func (s *Server) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"/":          few(&s.pages, limits.Pages, s.index),
-		"/metrics":   s.metrics.handler.ServeHTTP,
-		"/-/sd":      few(&s.lists, limits.Lists, s.discovery),
+		"/":          few(s.pages, s.index),
+		"/metrics":   few(make(chan struct{}, limits.OwnMetricsInFlight), s.metrics.handler.ServeHTTP),
+		"/-/sd":      few(make(chan struct{}, limits.Lists), s.discovery),
 		"/-/healthy": s.healthy,
 		"/-/ready":   s.healthy,
 	}
 }
 
-// few is answer for most requests at once, of which it counts those under way: an
-// answer is held until its scraper has read it. More wait a little, and get 503.
-func few(underWay *atomic.Int32, most int32, answer http.HandlerFunc) http.HandlerFunc {
+// few is answer for as many requests at once as slots has room for: an answer is
+// held until its scraper has read it. More wait a little, and get 503.
+func few(slots chan struct{}, answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		defer underWay.Add(-1)
-		for end := time.Now().Add(limits.PageWait); underWay.Add(1) > most; {
-			if time.Now().After(end) || r.Context().Err() != nil {
-				w.Header().Set("Retry-After", "1")
-				text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", most))
-				return
-			}
-			underWay.Add(-1)
-			time.Sleep(limits.PageWait / 100)
+		wait := time.NewTimer(limits.PageWait)
+		defer wait.Stop()
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			answer(w, r)
+		case <-wait.C:
+			w.Header().Set("Retry-After", "1")
+			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", cap(slots)))
+		case <-r.Context().Done():
 		}
-		answer(w, r)
 	}
 }
 

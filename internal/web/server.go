@@ -38,16 +38,17 @@ type Server struct {
 	http1    http1.Server
 	conns    atomic.Int64 // of scrapers, open, that net/http serves
 	requests atomic.Int64 // under way
+	scrapes  atomic.Int64 // among these
+	refused  seldom       // of those
 	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
-	censuses atomic.Int32 // under way
-	pages    atomic.Int32 // under way
-	lists    atomic.Int32 // of discovery, under way
+	censuses atomic.Int32  // under way
+	pages    chan struct{} // an element for each that is under way
 }
 
 // New returns a Server. It does not look at the folder yet.
 func New(c Config) *Server {
-	s := &Server{folder: c.Folder, catalog: NewCatalog(c.Folder, c.Targets), log: c.Log}
+	s := &Server{folder: c.Folder, catalog: NewCatalog(c.Folder, c.Targets), log: c.Log, pages: make(chan struct{}, limits.Pages)}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
