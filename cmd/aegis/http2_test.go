@@ -37,7 +37,7 @@ func TestHTTP2Resets(t *testing.T) {
 					break
 				}
 				for err == nil && !isClosed(stop) {
-					if err = c.request("/sloth"); err == nil {
+					if err = c.request("h", "/sloth"); err == nil {
 						err = c.WriteRSTStream(c.stream, http2.ErrCodeCancel)
 						sent++
 					}
@@ -76,16 +76,18 @@ func TestHTTP2Resets(t *testing.T) {
 // reaches a service.
 func TestHTTP2RequestsOfMoreThanAWord(t *testing.T) {
 	_, addr, _ := startWithTLS(t)
-	for name, path := range map[string]string{
-		"a space in the query":     "/svc?a HTTP/1.1",
-		"a line end in the query":  "/svc?a\r\nX-Evil: 1",
-		"a second request":         "/svc?a HTTP/1.1\r\nHost: h\r\n\r\nGET /secret",
-		"a NUL in the query":       "/svc?\x00",
-		"a line end in the path":   "/svc\r\nX-Evil: 1",
-		"a space in the path":      "/svc HTTP/1.1",
-		"a path above the folder":  "/../svc",
-		"a fragment":               "/svc#/../x y",
-		"no slash before the name": "svc",
+	for name, tt := range map[string]struct{ host, path string }{
+		"a space in the query":     {"h", "/svc?a HTTP/1.1"},
+		"a line end in the query":  {"h", "/svc?a\r\nX-Evil: 1"},
+		"a second request":         {"h", "/svc?a HTTP/1.1\r\nHost: h\r\n\r\nGET /secret"},
+		"a NUL in the query":       {"h", "/svc?\x00"},
+		"a line end in the path":   {"h", "/svc\r\nX-Evil: 1"},
+		"a space in the path":      {"h", "/svc HTTP/1.1"},
+		"a path above the folder":  {"h", "/../svc"},
+		"a fragment":               {"h", "/svc#/../x y"},
+		"no slash before the name": {"h", "svc"},
+		"a space in the host":      {"h evil", "/svc"},
+		"a line end in the host":   {"h\r\nX-Evil: 1", "/svc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := dialHTTP2(addr)
@@ -93,7 +95,7 @@ func TestHTTP2RequestsOfMoreThanAWord(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.conn.Close()
-			if err := c.request(path); err != nil {
+			if err := c.request(tt.host, tt.path); err != nil {
 				t.Fatal(err)
 			}
 			if status := c.status(); status != "400" && status != "404" && status != "refused" {
@@ -139,15 +141,15 @@ func dialHTTP2(addr string) (*http2Client, error) {
 	return c, nil
 }
 
-// request sends a GET of path, whatever that holds.
-func (c *http2Client) request(path string) error {
+// request sends a GET of path from host, whatever these hold.
+func (c *http2Client) request(host, path string) error {
 	c.stream = max(1, c.stream+2)
 	if c.stream%2 == 0 {
 		c.stream++
 	}
 	var fields bytes.Buffer
 	encoder := hpack.NewEncoder(&fields)
-	for _, f := range [][2]string{{":method", http.MethodGet}, {":scheme", "https"}, {":authority", "h"}, {":path", path}} {
+	for _, f := range [][2]string{{":method", http.MethodGet}, {":scheme", "https"}, {":authority", host}, {":path", path}} {
 		encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
 	return c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: fields.Bytes(), EndStream: true, EndHeaders: true})

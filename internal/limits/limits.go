@@ -94,6 +94,10 @@ const (
 	// default scrape_timeout of Prometheus.
 	ScrapeTimeout = 10 * time.Second
 
+	// ScrapeTimeoutMin is the shortest deadline that a scraper can set: one who
+	// names less is not to make healthy services look as if they failed.
+	ScrapeTimeoutMin = 100 * time.Millisecond
+
 	// ScrapeTimeoutMax is the longest deadline a scraper may ask for. Real
 	// ones stay within a few minutes; more is as if none was named.
 	ScrapeTimeoutMax = 5 * time.Minute
@@ -148,9 +152,14 @@ const (
 	// kept until it is sent, up to Gather.
 	Censuses = 8
 
-	// Unpacked is how much of a gzipped body is unpacked to count its series:
-	// some 100,000 of them, and a twentieth of a second of work.
+	// Unpacked is how much of a gzipped body is unpacked, to count its series or to
+	// see that it is whole: some 100,000 of them, and a twentieth of a second of
+	// work.
 	Unpacked = 16 << 20
+
+	// LookedThrough is how many bodies may be looked through at once to see that
+	// they are whole: each takes Gather, and 40 kB if it is gzipped.
+	LookedThrough = 8
 
 	// Checked is how much of a body aegis check parses, unpacked: some 80,000
 	// series. With -lint that can take a hundred times as much memory, for one body

@@ -23,7 +23,7 @@ type Answer struct {
 	framing  framing
 	length   int64    // of the body; -1 while unknown
 	size     int64    // of what has come
-	last     byte     // of that
+	tail     []byte   // of that, if nothing but the end of the connection ends it
 	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
 	first    [1][]byte
 	full     []*block
@@ -102,8 +102,8 @@ func (a *Answer) take() error {
 	e.end = e.start
 	e.spoilt = e.spoilt || over > 0
 	a.size += int64(n)
-	if n > 0 {
-		a.last = e.block[e.end-1]
+	if a.framing.untilEOF() {
+		a.remember(e.block[e.end-n : e.end])
 	}
 	if a.framing.done {
 		a.whole, a.length = true, a.size
@@ -122,15 +122,6 @@ func (a *Answer) more() error {
 		return a.e.readError(err)
 	}
 	return nil
-}
-
-// ended returns an error if the body has ended where nothing but the end of the
-// connection ends it, and broke off: each line of text ends with a line feed.
-func (a *Answer) ended() error {
-	if !a.framing.done || !a.framing.untilEOF() || a.last == '\n' || a.size == 0 || a.ContentEncoding != "" || mediaType(a.ContentType) == protobufType {
-		return nil
-	}
-	return fmt.Errorf("%w: the service closed the connection after %d bytes, in the middle of a line; its log may say why", ErrTruncated, a.e.received)
 }
 
 // Length returns how many bytes the body has, or -1 where that is not known

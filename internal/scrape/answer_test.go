@@ -1,11 +1,13 @@
 package scrape
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +75,14 @@ func TestAnswers(t *testing.T) {
 		{name: "half a length", response: ok + plain + "Content-Length: 9\r\n\r\nx 1\n", err: ErrTruncated},
 		{name: "broken off, to the end of the connection", response: ok + plain + "\r\nx 1\nlonger{a=\"b\"} 12", err: ErrTruncated, says: "in the middle of a line"},
 		{name: "large, broken off", response: ok + plain + "\r\n" + big + "y 1", err: ErrTruncated, says: "in the middle of a line"},
-		{name: "gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n\x1f\x8b<", body: "\x1f\x8b<", encoding: "gzip"},
+		{name: "gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + gzipped("x 1\n"), body: gzipped("x 1\n"), encoding: "gzip"},
+		{name: "no gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + "x 1, and no more than that\n", err: ErrInvalid, says: "cannot be unpacked"},
+		{name: "large gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + big, err: ErrInvalid, says: "gzip of more than 256 KiB"},
+		{name: "a bomb, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + gzipped(strings.Repeat("\n", limits.Unpacked)), err: ErrInvalid, says: "more than 16 MiB"},
+		{name: "large protobuf, to the end of the connection", response: ok + "Content-Type: " + protobufType + "\r\n\r\n" + big, err: ErrInvalid, says: "protobuf of more than 256 KiB"},
+		{name: "brotli, to the end of the connection", response: ok + plain + "Content-Encoding: br\r\n\r\nx", err: ErrInvalid, says: "its body is br, and nothing but"},
+		{name: "nothing, to the end of the connection", response: ok + plain + "\r\n", err: ErrTruncated, says: "before its body"},
+		{name: "large OpenMetrics, to the end of the connection", response: ok + "Content-Type: " + openMetricsType + "\r\n\r\n" + big, err: ErrTruncated, says: "before # EOF"},
 		{name: "half the chunks", response: ok + plain + chunked + "\r\n4\r\nx 1\n\r\n", err: ErrTruncated},
 		{name: "half a large length", response: ok + plain + "Content-Length: 9999999\r\n\r\n" + big, err: ErrTruncated},
 		{name: "half a large chunk", response: ok + plain + chunked + "\r\nfffffff\r\n" + big, err: ErrTruncated},
@@ -114,21 +123,58 @@ func filler(length int) string {
 }
 
 // Cut short anywhere, an answer whose framing says where it ends is an error.
+// Whatever comes of an answer, it is an error, but where nobody could tell.
 func TestCutAtEveryByte(t *testing.T) {
-	for _, whole := range []string{
-		ok + plain + "Content-Length: 8\r\n\r\nx 1\ny 2\n",
-		ok + plain + chunked + "\r\n4\r\nx 1\n\r\n4\r\ny 2\n\r\n0\r\n\r\n",
+	const protobuf = "Content-Type: " + protobufType + "\r\n"
+	const open = "Content-Type: " + openMetricsType + "\r\n"
+	for name, tt := range map[string]struct {
+		head, body string
+		told       []int // lengths to which the body may be cut, and nobody could tell
+	}{
+		"length":                          {head: plain + "Content-Length: 8\r\n\r\n", body: "x 1\ny 2\n"},
+		"chunks":                          {head: plain + chunked + "\r\n", body: "4\r\nx 1\n\r\n4\r\ny 2\n\r\n0\r\n\r\n"},
+		"to the end, text":                {head: plain + "\r\n", body: "x 1\ny 2\n", told: []int{4}},
+		"to the end, OpenMetrics":         {head: open + "\r\n", body: "x 1\ny 2\n# EOF\n", told: []int{13}},
+		"to the end, protobuf":            {head: protobuf + "\r\n", body: "\x03abc\x81\x01" + strings.Repeat("d", 129), told: []int{4}},
+		"to the end, gzip":                {head: plain + "Content-Encoding: gzip\r\n\r\n", body: gzipped("x 1\ny 2\n")},
+		"to the end, protobuf in gzip":    {head: protobuf + "Content-Encoding: gzip\r\n\r\n", body: gzipped("\x03abc")},
+		"to the end, OpenMetrics in gzip": {head: open + "Content-Encoding: gzip\r\n\r\n", body: gzipped("# EOF\n")},
 	} {
-		for cut := range len(whole) {
-			p := listen(t, t.TempDir(), saysAndCloses(whole[:cut]))
+		t.Run(name, func(t *testing.T) {
+			whole := ok + tt.head + tt.body
 			c := newClient(t)
-			body, _, err := p.scrape(t, c)
-			if !errors.Is(err, ErrTruncated) {
-				t.Errorf("cut to %q: body %q, error %v; want %v", whole[:cut], body, err, ErrTruncated)
+			for cut := range len(whole) + 1 {
+				p := listen(t, t.TempDir(), saysAndCloses(whole[:cut]))
+				body, _, err := p.scrape(t, c)
+				fine := cut == len(whole) || slices.Contains(tt.told, cut-len(ok+tt.head))
+				if !fine && !errors.Is(err, ErrTruncated) || fine && err != nil {
+					t.Errorf("cut to %q: body %q, error %v", whole[:cut], body, err)
+				}
+				p.Close()
 			}
-			p.Close()
-		}
+		})
 	}
+}
+
+func TestLookingThroughIsBounded(t *testing.T) {
+	p := listen(t, t.TempDir(), saysAndCloses(ok+plain+"Content-Encoding: gzip\r\n\r\n"+gzipped("x 1\n")))
+	c := newClient(t)
+	looking.Add(limits.LookedThrough)
+	if _, _, err := p.scrape(t, c); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one more than may be looked through: %v, want %v", err, ErrTooMany)
+	}
+	looking.Add(-limits.LookedThrough)
+	if _, _, err := p.scrape(t, c); err != nil {
+		t.Error(err)
+	}
+}
+
+func gzipped(text string) string {
+	var b strings.Builder
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, text)
+	w.Close()
+	return b.String()
 }
 
 func TestTimeouts(t *testing.T) {

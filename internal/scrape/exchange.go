@@ -122,7 +122,12 @@ func (e *exchange) begin(fd uintptr) (done bool) {
 			e.firstErr = io.EOF
 			return true
 		}
-		if e.send(fd); len(e.unsent) > 0 {
+		e.send(fd)
+		if e.conn.kept && e.spoilt {
+			e.firstErr = io.EOF // It takes no request any more.
+			return true
+		}
+		if len(e.unsent) > 0 {
 			return true
 		}
 		if quiet && !e.spoilt {

@@ -15,11 +15,14 @@ const DefaultContentType = "text/plain; version=0.0.4; charset=utf-8"
 // Prometheus negotiates them.
 var expositionTypes = []string{
 	"text/plain",
-	"application/openmetrics-text",
+	openMetricsType,
 	protobufType,
 }
 
-const protobufType = "application/vnd.google.protobuf"
+const (
+	openMetricsType = "application/openmetrics-text"
+	protobufType    = "application/vnd.google.protobuf"
+)
 
 const pathAdvice = "if its metrics have another path, name that in the targets file (path)"
 

@@ -124,6 +124,28 @@ func TestServiceClosesOnReuse(t *testing.T) {
 	}
 }
 
+// So does one that reads no more on a kept connection, and stays.
+func TestServiceReadsNoMore(t *testing.T) {
+	deaf := make(chan struct{}, 10)
+	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
+		io.WriteString(c, answer("x 1\n"))
+		c.(*net.UnixConn).CloseRead()
+		deaf <- struct{}{}
+		<-t.Context().Done()
+		return false
+	})
+	c := newClient(t)
+	for range 3 {
+		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
+			t.Fatalf("body %q, %v", body, err)
+		}
+		<-deaf
+	}
+	if n := p.accepted.Load(); n != 3 {
+		t.Errorf("%d connections for 3 scrapes, want 3", n)
+	}
+}
+
 func TestServiceRestarts(t *testing.T) {
 	dir := t.TempDir()
 	c := newClient(t)

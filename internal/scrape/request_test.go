@@ -52,6 +52,8 @@ func TestDeadline(t *testing.T) {
 		{"60", 59500 * time.Millisecond},
 		{"1", 900 * time.Millisecond},
 		{"0.5", 450 * time.Millisecond},
+		{"0.01", 90 * time.Millisecond},
+		{"1e-9", 90 * time.Millisecond},
 		{"5e0", 4500 * time.Millisecond},
 		{"", 10 * time.Second},
 		{"1e-300", 10 * time.Second},

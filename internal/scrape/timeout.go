@@ -26,7 +26,10 @@ func ParseTimeout(value string) (time.Duration, bool) {
 	return timeout, timeout > 0
 }
 
-// deadlineWithin is how long a scrape may take whose scraper waits for timeout.
+// deadlineWithin is how long a scrape may take whose scraper waits for timeout. Who
+// waits less than anybody's service needs gives up by itself: it is not the service
+// that fails then.
 func deadlineWithin(timeout time.Duration) time.Duration {
+	timeout = max(timeout, limits.ScrapeTimeoutMin)
 	return timeout - min(timeout/10, limits.ScrapeMarginMax)
 }
