@@ -13,7 +13,6 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"tulpa.dev/cadey/aegis/internal/config"
-	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
@@ -66,7 +65,7 @@ func (d *daemon) serve(l net.Listener, server *http.Server) error {
 	if d.webConfig == "" {
 		return server.Serve(d.web.Plain(l))
 	}
-	return exporterweb.Serve(http1.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
+	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
 }
 
 // run serves until a signal ends it or a listener fails.

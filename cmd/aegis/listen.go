@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,7 +56,9 @@ func listen(hostport string) (net.Listener, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return nil, fmt.Errorf("-hostport %q has no port from 0 to 65535: %w", hostport, errUsage)
 	}
-	l, err := net.Listen("tcp", hostport)
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // Its connections have not what the listener has.
+	l, err := config.Listen(context.Background(), "tcp", hostport)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", hostport, listenError(err))
 	}

@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -46,6 +47,11 @@ func main() {
 	// of requests takes of the host.
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
+	}
+	// What is garbage, while scrapers take all that the bounds give them, is not to
+	// be what the kernel kills Aegis for.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limits.Memory)
 	}
 	// Channels of their own: many SIGHUP must not push out a SIGTERM.
 	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)

@@ -2,19 +2,27 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/web"
 )
 
 // memoryMax is the MemoryMax= of the service unit (nix/units.nix).
@@ -49,9 +57,13 @@ func TestMemoryLimit(t *testing.T) {
 		"GET /svc?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
 		"GET /large HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 30\r\n\r\n",
 		"GET /sloth?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
+		strings.Repeat("GET /other HTTP/1.1\r\nHost: h\r\n\r\n", 10),
+		strings.Repeat("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 4),
+		strings.Repeat("GET /-/sd HTTP/1.1\r\nHost: h\r\n\r\n", 4),
+		strings.Repeat("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", 4),
 	}
 	for i := range limits.Clients - 10 {
-		c, err := net.Dial("tcp", addr)
+		c, err := tight.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,12 +79,78 @@ func TestMemoryLimit(t *testing.T) {
 	}
 	_, now := taken(t, p)
 	t.Logf("%.0f MiB resident, before it were %.0f, and %.0f with %d idle connections to services; most that the group had: %d MiB of %d", now, before, kept, idle, peak(t, group)>>20, memoryMax>>20)
-	if scraped < 200 {
-		t.Errorf("a neighbour was answered %d times of 200", scraped)
+	// A few are refused in the moment in which more come than may be under way.
+	if scraped < 190 {
+		t.Errorf("a neighbour was scraped %d times of 200", scraped)
 	}
 	if kills := outOfMemoryKills(t, group); kills > 0 || p.cmd.ProcessState != nil {
 		t.Errorf("killed for want of memory (%d)", kills)
 	}
+}
+
+// tight dials for who takes next to nothing: what it does not read stays on Aegis'
+// side.
+var tight = net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
+}}
+
+// Of the scrapers that do not take their answer, limits.Slow are waited for. The others
+// are let go with it.
+func TestAnswersNobodyTakes(t *testing.T) {
+	const more = 50
+	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t))
+	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+	var readers sync.WaitGroup
+	var reset atomic.Int32
+	for range limits.Slow + more {
+		c, err := tight.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: h\r\nPragma: for net/http\r\n\r\n")
+		readers.Go(func() {
+			time.Sleep(2 * time.Second) // until all are answered
+			c.SetDeadline(time.Now().Add(time.Second))
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, syscall.ECONNRESET) {
+				reset.Add(1)
+			}
+		})
+	}
+	readers.Wait()
+	if n := reset.Load(); n != more {
+		t.Errorf("%d connections were reset, want %d", n, more)
+	}
+}
+
+// The bound on what waits in the kernel is the listener's, and goes with what it
+// accepts.
+func TestConnectionsHoldLittle(t *testing.T) {
+	l, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := web.New(web.Config{Folder: sockdir.New(t.TempDir()), Log: slog.New(slog.DiscardHandler)}).Guard(l, nil)
+	defer guarded.Close()
+	scraper, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer scraper.Close()
+	c, err := guarded.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); n != limits.Unsent || err != nil {
+			t.Errorf("%d bytes may wait (%v), want %d", n, err, limits.Unsent)
+		}
+	})
 }
 
 // keepIdle has Aegis keep n connections, each to another service in dir.

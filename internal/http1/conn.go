@@ -37,6 +37,7 @@ type conn struct {
 	watch     *time.Timer   // of the request that is answered
 	answered  atomic.Bool   // the watch is to end
 	watched   chan struct{} // has an element when it has
+	sent      int64         // since the scraper had taken all
 
 	// readable and writable as functions, made once.
 	onReadable, onWritable func(fd uintptr) bool
@@ -80,15 +81,31 @@ func (c *conn) serve() {
 		}
 		c.giveBuffer()
 		again := c.answer(e)
+		taken := c.settle(e, again)
 		e.reset()
 		exchanges.Put(e)
-		if !again {
+		if !taken {
+			reset(c.TCPConn)
+		}
+		if !taken || !again {
 			break
 		}
 		c.keepIdle()
 	}
 	c.giveBuffer()
 	c.Close()
+}
+
+// settle waits until the scraper has taken its answer, where that is worth a system
+// call: where the connection ends with it, or much was sent. It reports false if the
+// scraper has not.
+func (c *conn) settle(e *exchange, again bool) bool {
+	c.sent += e.written
+	if again && c.sent <= limits.Unsent {
+		return true
+	}
+	c.sent = 0
+	return c.server.settle(c.raw, e.writeDeadline())
 }
 
 // await waits for the next request, and reports whether there is one, or the
@@ -138,7 +155,7 @@ func (c *conn) handOver() {
 	c.giveBuffer()
 	c.server.yield(c)
 	c.SetReadDeadline(time.Time{})
-	c.handover.give(&fair{TCPConn: c.TCPConn, read: read})
+	c.handover.give(&fair{TCPConn: c.TCPConn, server: c.server, raw: c.raw, read: read})
 }
 
 // answer has the handler answer, and reports whether the connection is fit for

@@ -4,6 +4,11 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // handover is the listener of what is for net/http.
@@ -28,11 +33,14 @@ func (h *handover) Accept() (net.Conn, error) {
 // give hands c over.
 func (h *handover) give(c net.Conn) { h.conns <- c }
 
-// fair is a connection that lets others have their turn. Some of it may have been
-// read already.
+// fair is a connection that lets others have their turn, and ends as settled. Some of
+// it may have been read already.
 type fair struct {
 	*net.TCPConn
-	read []byte
+	server *Server
+	raw    syscall.RawConn
+	read   []byte
+	closed atomic.Bool
 }
 
 // Read returns first what was read already.
@@ -52,17 +60,38 @@ func (f *fair) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// Close closes the connection, when the scraper has taken what was sent, or some time
+// after.
+func (f *fair) Close() error {
+	if f.closed.Swap(true) || unsent(f.raw) == 0 {
+		return f.TCPConn.Close()
+	}
+	go func() {
+		if f.server.settle(f.raw, time.Now().Add(limits.AbortGrace)) {
+			f.TCPConn.Close()
+		} else {
+			reset(f.TCPConn)
+		}
+	}()
+	return nil
+}
+
 // Fair returns l with connections that let others have their turn: on one
 // processor, a scraper that floods Aegis would take it from them.
-func Fair(l net.Listener) net.Listener { return fairListener{l} }
+func (s *Server) Fair(l net.Listener) net.Listener { return fairListener{l, s} }
 
-type fairListener struct{ net.Listener }
+type fairListener struct {
+	net.Listener
+	server *Server
+}
 
 // Accept returns the next connection.
 func (l fairListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
-		return &fair{TCPConn: tcp}, nil
+		if raw, err := tcp.SyscallConn(); err == nil {
+			return &fair{TCPConn: tcp, server: l.server, raw: raw}, nil
+		}
 	}
 	return c, err
 }

@@ -31,6 +31,7 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*conn]state
 	closing atomic.Bool
+	slow    atomic.Int32 // connections whose scraper has not taken its answer yet
 
 	accepting sync.WaitGroup // on listeners
 }

@@ -62,6 +62,16 @@ const (
 	// one for each target; a host with thousands is served.
 	Clients = 4096
 
+	// Unsent is how much may wait in the kernel until a scraper takes what was sent
+	// before. Who reads is never that far behind; who does not costs the kernel this
+	// much and a packet.
+	Unsent = 16 << 10
+
+	// Slow is how many connections may be open whose scrapers have an answer to
+	// take. With those whose scrapes are under way, they fit in the MemoryMax= of
+	// the service unit.
+	Slow = 256
+
 	// AcceptPauseMax is the longest wait until accepting a connection is tried
 	// again: about how long a person waits for a page.
 	AcceptPauseMax = time.Second
@@ -87,6 +97,11 @@ const (
 	// at once; each reads the folder.
 	OwnMetricsInFlight = 8
 )
+
+// Memory is how many bytes the program takes before it looks for garbage as often as
+// it can: half the MemoryMax= of the service unit. The other half is for what is no
+// garbage then, and for the kernel's part.
+const Memory = 128 << 20
 
 // What one scrape can take.
 const (

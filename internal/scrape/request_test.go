@@ -63,6 +63,8 @@ func TestDeadline(t *testing.T) {
 		{"Inf", 10 * time.Second},
 		{"1e300", 10 * time.Second},
 		{"10s", 10 * time.Second},
+		{"0x1p3", 10 * time.Second},
+		{"1_0", 10 * time.Second},
 		{"300", limits.ScrapeTimeoutMax - limits.ScrapeMarginMax},
 		{"301", 10 * time.Second},
 	} {

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -14,7 +15,7 @@ const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 // It reports false for nonsense: what is not a number, not positive, or more
 // than limits.ScrapeTimeoutMax.
 func ParseTimeout(value string) (time.Duration, bool) {
-	if value == "" {
+	if value == "" || strings.Trim(value, "0123456789.eE+-") != "" {
 		return 0, false
 	}
 	seconds, err := strconv.ParseFloat(value, 64)

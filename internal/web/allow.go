@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -37,6 +38,12 @@ func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
 		return l
+	}
+	// Connections have what their listener has.
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, limits.Unsent)
+		})
 	}
 	return &guarded{TCPListener: tcp, server: s, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
 }

@@ -71,13 +71,15 @@ func (s *Server) HTTPServer() *http.Server {
 }
 
 // connState counts the connections of scrapers, and closes those beyond
-// limits.Clients.
+// limits.Clients, and those whose scraper does not take its answer.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.conns.Add(1) > limits.Clients {
 			c.Close()
 		}
+	case http.StateIdle:
+		s.http1.Settle(c)
 	case http.StateClosed, http.StateHijacked:
 		s.conns.Add(-1)
 	}
@@ -95,6 +97,10 @@ func (s *Server) Plain(l net.Listener) net.Listener {
 	}
 	return s.http1.Listen(l)
 }
+
+// Fair returns l with connections on which no scraper shuts out others, for net/http
+// to serve whatever comes there.
+func (s *Server) Fair(l net.Listener) net.Listener { return s.http1.Fair(l) }
 
 // Ended waits until the listeners that Plain was given have ended.
 func (s *Server) Ended() { s.http1.Ended() }
