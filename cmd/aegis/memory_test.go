@@ -157,6 +157,7 @@ func TestConnectionsHoldLittle(t *testing.T) {
 func keepIdle(t *testing.T, dir, addr string, n int) {
 	t.Helper()
 	scraper := dialAndScrape(t, addr, 10*time.Second)
+	scraper.SetDeadline(time.Now().Add(time.Minute))
 	answers := bufio.NewReader(scraper)
 	for i := range n {
 		name := fmt.Sprintf("idle%d", i)

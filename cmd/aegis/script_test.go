@@ -5,7 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 //
 //	freeport VAR        put the number of a free TCP port into $VAR
 //	fetch STATUS URL    GET URL until it answers, want STATUS, print the body
-//	until TEXT URL      GET URL until its answer has TEXT in it
+//	until PATTERN URL   GET URL until PATTERN matches in its answer
 //	hangup              send SIGHUP to the program started last
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -61,6 +61,8 @@ func fetch(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
 	var body []byte
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get(args[1])
@@ -68,11 +70,11 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 		body, err = io.ReadAll(resp.Body)
 		resp.Body.Close()
 		ts.Check(err)
-		if strings.Contains(string(body), args[0]) {
+		if pattern.Match(body) {
 			return
 		}
 	}
-	ts.Fatalf("GET %s never had %q in it, but\n%s", args[1], args[0], body)
+	ts.Fatalf("GET %s never matched %q, but\n%s", args[1], args[0], body)
 }
 
 func hangup(ts *testscript.TestScript, _ bool, _ []string) {
