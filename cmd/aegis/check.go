@@ -86,6 +86,9 @@ func check(args []string, p process) error {
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-output %q is neither table nor json: %w", *output, errUsage)
 	}
+	if given(fs, "config.file") && *file == "" {
+		return fmt.Errorf("-config.file is empty, it names a file: %w", errUsage)
+	}
 	path, err := sockdirPath(*dir)
 	if err != nil {
 		return err
@@ -205,15 +208,23 @@ func resultOf(err error) string {
 	return web.Result(err)
 }
 
+// What Prometheus accepts by default, as far as it is text, and what promlint reads.
+const (
+	accepted = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+	lintable = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
+)
+
 // scrape scrapes as Prometheus does whose scrape_timeout is c.timeout.
 func (c checker) scrape(name string) (exposition, error) {
 	r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		return exposition{}, err
 	}
-	// The format that every service has, and that is parsed here.
-	r.Header.Set("Accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1")
-	r.Header.Set("Accept-Encoding", "identity")
+	r.Header.Set("Accept", accepted)
+	r.Header.Set("Accept-Encoding", "gzip")
+	if c.lint {
+		r.Header.Set("Accept", lintable)
+	}
 	r.Header.Set("User-Agent", "aegis-check/"+version)
 	r.Header.Set(scrape.TimeoutHeader, strconv.FormatFloat(c.timeout.Seconds(), 'f', -1, 64))
 	target := c.catalog.Target(name)

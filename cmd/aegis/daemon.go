@@ -50,11 +50,12 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	return d
 }
 
-// warnOfCertificates logs which targets nobody gets at, for want of TLS.
+// warnOfCertificates logs which targets nobody gets at by a certificate, as none is
+// verified.
 func (d *daemon) warnOfCertificates(file config.File) {
 	for name, t := range file.Targets {
-		if d.webConfig == "" && t.Allow != nil && len(t.Allow.Certificates) > 0 {
-			d.log.Warn("allow: names certificates, which scrapers have with TLS only (-web.config.file)", "target", name)
+		if !verifiesCertificates(d.webConfig) && t.Allow != nil && len(t.Allow.Certificates) > 0 {
+			d.log.Warn("allow: names certificates, and none are verified: that takes client_auth_type: RequireAndVerifyClientCert in -web.config.file", "target", name)
 		}
 	}
 }
@@ -62,10 +63,13 @@ func (d *daemon) warnOfCertificates(file config.File) {
 // serve serves l, as the web configuration says if there is one: that puts its
 // own handler before the server's, so each listener has a server of its own.
 func (d *daemon) serve(l net.Listener, server *http.Server) error {
-	if d.webConfig == "" {
+	if d.webConfigFile == "" {
 		return server.Serve(d.web.Plain(l))
 	}
-	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfig}, d.log)
+	if len(d.webConfig.Users) > 0 {
+		server.Handler = keepPasswords(server.Handler, d.webConfigFile)
+	}
+	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfigFile}, d.log)
 }
 
 // run serves until a signal ends it or a listener fails.
@@ -106,15 +110,17 @@ func (d *daemon) reload(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, limits.Reload)
 	defer cancel()
 	d.manager.Reloading()
-	file, err := readTargets(d.targetsFile)
-	d.web.Retarget(file, err)
+	file, fault := readTargets(d.targetsFile)
+	d.web.Retarget(file, fault)
 	d.warnOfCertificates(file)
-	if err != nil {
-		d.reloadFailed("the targets stay as they were", err)
+	if fault != nil {
+		d.reloadFailed("the targets stay as they were", fault)
+	}
+	if _, err := readWebConfig(d.webConfigFile); err != nil {
+		d.reloadFailed("no scraper is served until the file is mended", err)
 		return
 	}
-	if err := checkWebConfig(d.webConfig); err != nil {
-		d.reloadFailed("no scraper is served until the file is mended", err)
+	if fault != nil {
 		return
 	}
 	if err := d.web.Reload(ctx); err != nil {

@@ -71,8 +71,9 @@ func (e *exposition) format() expfmt.FormatType {
 	return expfmt.ResponseFormat(http.Header{"Content-Type": {e.contentType}}).FormatType()
 }
 
-// count returns how many samples p finds.
+// count returns how many samples p finds. As Prometheus, it takes no label twice.
 func count(p textparse.Parser) (samples int, err error) {
+	var series labels.Labels
 	for {
 		switch entry, err := p.Next(); {
 		case errors.Is(err, io.EOF):
@@ -81,6 +82,10 @@ func count(p textparse.Parser) (samples int, err error) {
 			return samples, err
 		case entry == textparse.EntrySeries:
 			samples++
+			p.Labels(&series)
+			if name, twice := series.HasDuplicateLabelNames(); twice {
+				return samples, fmt.Errorf("the label %q is there twice in %s", name, series)
+			}
 		}
 	}
 }

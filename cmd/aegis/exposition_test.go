@@ -35,6 +35,38 @@ func TestReportOfNoSamples(t *testing.T) {
 	}
 }
 
+// A service can fail in what Prometheus asks for alone.
+func TestCheckAsksAsPrometheus(t *testing.T) {
+	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
+		"OpenMetrics": func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Content-Type", "application/openmetrics-text; version=1.0.0")
+			return strings.Contains(r.Header.Get("Accept"), "application/openmetrics-text;version=1.0.0")
+		},
+		"gzip": func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Content-Encoding", "gzip")
+			return r.Header.Get("Accept-Encoding") == "gzip"
+		},
+	} {
+		dir := t.TempDir()
+		l, err := net.Listen("unix", filepath.Join(dir, "svc.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !answer(w, r) {
+				t.Errorf("%s is not asked for: %v", name, r.Header)
+			}
+			io.WriteString(w, "x 1\n")
+		})}
+		go server.Serve(l)
+		t.Cleanup(func() { server.Close() })
+		c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), timeout: limits.ScrapeTimeout}
+		if got := c.one("svc"); got.Result != "not_metrics" {
+			t.Errorf("%s, broken: %+v", name, got)
+		}
+	}
+}
+
 // What services send that do not negotiate.
 func TestCheckOfFormats(t *testing.T) {
 	const (
@@ -55,6 +87,7 @@ func TestCheckOfFormats(t *testing.T) {
 		"openmetrics":          {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: 2, lint: "promlint reads text only"},
 		"openmetrics, cut":     {contentType: open, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", says: "# EOF"},
 		"not what it says":     {contentType: text, body: "x one\n", result: "not_metrics", says: `"one"`},
+		"a label twice":        {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", says: `the label "a" is there twice in {__name__="x", a="1", a="2"}`},
 		"broken gzip":          {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
 		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
 		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "not linted: "},

@@ -10,7 +10,8 @@
 //	GET /-/healthy   200 while Aegis runs, as does /-/ready
 //
 // Signals: SIGTERM and SIGINT finish the scrapes under way and stop; a second
-// one stops at once. SIGHUP reloads: it looks at the folder anew.
+// one stops at once. SIGHUP reloads: it reads the targets file and looks at the folder
+// anew.
 //
 // Under systemd it takes over the listeners of a socket unit, says READY, keeps
 // a status line, and beats for the watchdog.

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"strings"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
 	"tulpa.dev/cadey/aegis/internal/config"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
@@ -24,7 +20,8 @@ type settings struct {
 	sockdir       string
 	targetsFile   string // empty if there is none
 	targets       config.File
-	webConfig     string // file for TLS and authentication, empty if there is none
+	webConfigFile string             // file for TLS and authentication, empty if there is none
+	webConfig     exporterweb.Config // what that says
 	allow         []netip.Prefix
 	level         slog.Level
 }
@@ -38,7 +35,7 @@ func serve(args []string, p process) error {
 	fs.StringVar(&s.hostport, "hostport", "[::]:31337", "")
 	fs.StringVar(&s.sockdir, "sockdir", "./run", "")
 	fs.StringVar(&s.targetsFile, "config.file", "", "")
-	fs.StringVar(&s.webConfig, "web.config.file", "", "")
+	fs.StringVar(&s.webConfigFile, "web.config.file", "", "")
 	fs.Func("allow", "", func(list string) error {
 		prefixes, err := web.ParsePrefixes(list)
 		s.allow = append(s.allow, prefixes...)
@@ -52,7 +49,12 @@ func serve(args []string, p process) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	fs.Visit(func(f *flag.Flag) { s.hostportGiven = s.hostportGiven || f.Name == "hostport" })
+	for name, path := range map[string]string{"config.file": s.targetsFile, "web.config.file": s.webConfigFile} {
+		if given(fs, name) && path == "" {
+			return fmt.Errorf("-%s is empty, it names a file: %w", name, errUsage)
+		}
+	}
+	s.hostportGiven = given(fs, "hostport")
 	if showVersion {
 		_, err := fmt.Fprintln(p.stdout, versionLine())
 		return err
@@ -65,7 +67,7 @@ func serve(args []string, p process) error {
 	if s.targets, err = readTargets(s.targetsFile); err != nil {
 		return err
 	}
-	if err := checkWebConfig(s.webConfig); err != nil {
+	if s.webConfig, err = readWebConfig(s.webConfigFile); err != nil {
 		return err
 	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
@@ -84,24 +86,8 @@ func readTargets(path string) (config.File, error) {
 	return config.Read(path)
 }
 
-// checkWebConfig returns what is wrong with the file for TLS and authentication,
-// if there is one.
-func checkWebConfig(path string) error {
-	// Opening a pipe waits for who writes to it.
-	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-		return fmt.Errorf("reading -web.config.file %s: it is a pipe, and is read again and again; give a file", path)
-	}
-	err := exporterweb.Validate(path)
-	if err == nil {
-		return nil
-	}
-	// The library's errors may have lines.
-	says := strings.Join(strings.Fields(err.Error()), " ")
-	switch {
-	case strings.Contains(says, "bcrypt"):
-		says += "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"
-	case errors.Is(err, os.ErrPermission):
-		says += "; it is read as " + sockdir.Whoami()
-	}
-	return fmt.Errorf("reading -web.config.file %s: %s", path, says)
+// given reports whether fs was given the flag called name.
+func given(fs *flag.FlagSet, name string) (is bool) {
+	fs.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
 }

@@ -71,6 +71,8 @@ func syntaxFault(text []byte, err error) *Fault {
 		says += "; it is indented unlike the lines around it, or a quote or bracket is missing"
 	case strings.HasPrefix(says, "mapping values are not allowed"):
 		says += "; a colon is missing in the line before, or a value with a colon and a space needs quotes"
+	case strings.HasPrefix(says, "did not find expected node content"):
+		says += "; what begins with a colon, as ::1 does, needs quotes, and a bracket its end"
 	case strings.HasPrefix(says, "found unexpected end of stream"):
 		says += "; a quote is not closed"
 	case strings.HasPrefix(says, "found character that cannot start"):

@@ -42,11 +42,8 @@ func parse(text []byte) (File, error) {
 	if err := yaml.Unmarshal(text, &document); err != nil {
 		return File{}, syntaxFault(text, err)
 	}
-	if err := plainNodes(&document); err != nil {
+	if err := plainNodes(&document, 0); err != nil {
 		return File{}, err
-	}
-	if targets := value(&document, "targets"); targets != nil && len(targets.Content) > 2*limits.Targets {
-		return File{}, wrongAt(targets.Line, "%d targets, and %d are the most", len(targets.Content)/2, limits.Targets)
 	}
 	// The same once more, to know what it means.
 	var s source
@@ -82,18 +79,50 @@ func parse(text []byte) (File, error) {
 }
 
 // plainNodes returns an error if something stands for what is written elsewhere:
-// who reads what a target allows is to see it there.
-func plainNodes(node *yaml.Node) error {
+// who reads what a target allows is to see it there. And if keys are too many or there
+// twice, at which the library takes a time and a memory that grow with their square.
+func plainNodes(node *yaml.Node, depth int) error {
 	if node.Kind == yaml.AliasNode || node.Tag == "!!merge" {
 		return wrongAt(node.Line, "a targets file has no aliases (*) and merges (<<); write it out")
 	}
 	if node.Style&yaml.TaggedStyle != 0 {
 		return wrongAt(node.Line, "a targets file has no tags (%s); quote what is text", node.Tag)
 	}
-	for _, child := range node.Content {
-		if err := plainNodes(child); err != nil {
+	if node.Kind == yaml.MappingNode {
+		if err := plainKeys(node, depth); err != nil {
 			return err
 		}
+	}
+	for _, child := range node.Content {
+		if err := plainNodes(child, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofTargets is how deep the mapping with the targets is in a file.
+const ofTargets = 2
+
+// plainKeys returns an error unless the keys of a mapping are few, and different names.
+func plainKeys(mapping *yaml.Node, depth int) error {
+	most, what := limits.TargetKeys, "keys"
+	if depth == ofTargets {
+		most, what = limits.Targets, "targets"
+	}
+	if n := len(mapping.Content) / 2; n > most {
+		return wrongAt(mapping.Line, "%d %s, and %d are the most", n, what, most)
+	}
+	seen := make(map[string]int)
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		key := mapping.Content[i]
+		switch first, twice := seen[key.Value]; {
+		case key.Kind == yaml.ScalarNode && key.Tag == "!!null":
+			return wrongAt(key.Line, "a name is missing, or %q is one and needs quotes", key.Value)
+		case key.Kind == yaml.ScalarNode && twice:
+			return wrongAt(key.Line, "%q is there twice, in line %d too", key.Value, first)
+		}
+		seen[key.Value] = key.Line
 	}
 	return nil
 }
@@ -251,15 +280,20 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// empty returns a key of the target name that has no value, "" if there is none.
+// empty returns a key of the target name that has no value, after those that lead to
+// it; "" if there is none.
 func empty(document *yaml.Node, name string) string {
-	target := document
-	for _, key := range []string{"targets", name} {
-		target = value(target, key)
-	}
-	for i := 0; target != nil && target.Kind == yaml.MappingNode && i+1 < len(target.Content); i += 2 {
-		if target.Content[i+1].Tag == "!!null" {
-			return target.Content[i].Value
+	return withoutValue(value(value(document, "targets"), name))
+}
+
+func withoutValue(node *yaml.Node) string {
+	for i := 0; node != nil && node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
+		key, under := node.Content[i].Value, node.Content[i+1]
+		if under.Tag == "!!null" {
+			return key
+		}
+		if further := withoutValue(under); further != "" {
+			return key + "." + further
 		}
 	}
 	return ""

@@ -219,6 +219,10 @@ const (
 	// Targets.
 	TargetsFile = 4 << 20
 
+	// TargetKeys is how many keys a mapping in it may have, but for that of the targets:
+	// labels, above all.
+	TargetKeys = 100
+
 	// ForgetAfter is how long a target that is gone keeps its series: long
 	// enough for an alert on the last of them to fire.
 	ForgetAfter = time.Hour

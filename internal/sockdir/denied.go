@@ -25,7 +25,7 @@ func deniedSocket(s Socket, st *unix.Stat_t) error {
 // folder is in the way: the nearest that can be seen at all.
 func (f Folder) denied(path string) error {
 	way := f.path
-	if !strings.HasPrefix(path, f.path) {
+	if path != f.path && !strings.HasPrefix(path, f.path+"/") {
 		way = filepath.Dir(path)
 	}
 	var st unix.Stat_t

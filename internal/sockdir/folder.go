@@ -88,7 +88,7 @@ func (f Folder) lookup(path string) (Socket, error) {
 	if err != nil {
 		return Socket{}, f.lookupError(path, err)
 	}
-	if err := checkKind(path, st.Mode); err != nil {
+	if err := f.checkKind(path, st.Mode); err != nil {
 		return Socket{}, err
 	}
 	return Socket{folder: f, path: path, ID: identity(&st)}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -61,7 +62,7 @@ func (s Socket) dial() (reached, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return reached{}, s.folder.lookupError(s.path, err)
 	}
-	if err := checkKind(s.path, st.Mode); err != nil {
+	if err := s.folder.checkKind(s.path, st.Mode); err != nil {
 		return reached{}, err
 	}
 	// The path through /proc is short, however long the socket's own path is:
@@ -96,20 +97,24 @@ func (s Socket) dialError(err error, st *unix.Stat_t) error {
 	}
 }
 
-// checkKind returns an error unless mode, as stat(2) gives it, is a socket's.
-func checkKind(path string, mode uint32) error {
+// checkKind returns an error unless mode, as stat(2) gives it of path, is a socket's.
+func (f Folder) checkKind(path string, mode uint32) error {
+	advice := "; name the socket itself in the targets file"
+	if filepath.Dir(path) == f.path {
+		advice = ", where a socket should be; if nobody needs it, remove it and start the service anew"
+	}
 	switch mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
 		return nil
 	case unix.S_IFLNK:
 		return fmt.Errorf("%w: %s is a link, and links are not followed; let the service listen there itself", ErrNotSocket, path)
 	case unix.S_IFDIR:
-		return fmt.Errorf("%w: %s is a folder; remove it, and start its service anew", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a folder%s", ErrNotSocket, path, advice)
 	case unix.S_IFIFO:
-		return fmt.Errorf("%w: %s is a pipe; remove it, and start its service anew", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a pipe%s", ErrNotSocket, path, advice)
 	case unix.S_IFREG:
-		return fmt.Errorf("%w: %s is a plain file; remove it, and start its service anew", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a plain file%s", ErrNotSocket, path, advice)
 	default:
-		return fmt.Errorf("%w: %s is a device; remove it, and start its service anew", ErrNotSocket, path)
+		return fmt.Errorf("%w: %s is a device%s", ErrNotSocket, path, advice)
 	}
 }
