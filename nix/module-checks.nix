@@ -23,6 +23,12 @@ let
 
   badPrefixes = lib.filter (prefix: prefixProblem prefix != null) cfg.allowedScrapers;
 
+  forNobody = lib.attrNames (
+    lib.filterAttrs (
+      _: target: target.allow != null && target.allow.addresses == [ ] && target.allow.certificates == [ ]
+    ) cfg.targets
+  );
+
   # For others there is nothing behind the port, so what lets them in is a mistake.
   forOthers =
     lib.optional cfg.openFirewall "openFirewall"
@@ -110,6 +116,13 @@ in
           ${option}.allowedScrapers has "${prefix}", which ${prefixProblem prefix}.
         '';
       }) badPrefixes
+      ++ map (name: {
+        assertion = false;
+        message = ''
+          ${option}.targets.${name}.allow names nobody.
+          Leave it out where everyone may scrape ${name}, or set enabled = false.
+        '';
+      }) forNobody
     );
 
   warnings = lib.optionals cfg.enable (

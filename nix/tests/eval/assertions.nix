@@ -23,6 +23,11 @@ in
     "[fda2::2]:31337". The port is from 1 to 65535. Host names are not taken: write the address.
   '';
 
+  testAllowOfNobody = fails (enabled { targets.billing.allow = { }; }) ''
+    within.services.aegis.targets.billing.allow names nobody.
+    Leave it out where everyone may scrape billing, or set enabled = false.
+  '';
+
   testSockdirThatIsRelative = fails (enabled { sockdir = "run"; }) ''
     within.services.aegis.sockdir is "run", which is no folder Aegis can be given.
     Write an absolute path without a slash at its end, such as "/srv/within/run", of letters, digits and . _ - @ : +

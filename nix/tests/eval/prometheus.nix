@@ -7,7 +7,9 @@
 }:
 let
   aegis = import ../../prometheus.nix { inherit lib; };
-  alerts = lib.concatMap (group: map (rule: rule.alert) group.rules) (lib.importJSON aegis.alertRules).groups;
+  alerts =
+    lib.concatMap (group: map (rule: rule.alert) group.rules)
+      (lib.importJSON aegis.alertRules).groups;
   throws = value: !(builtins.tryEval (builtins.deepSeq value value)).success;
 in
 {
