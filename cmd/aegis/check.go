@@ -306,7 +306,7 @@ func noteUser(w io.Writer) {
 	if err != nil || u.Uid == strconv.Itoa(os.Geteuid()) {
 		return
 	}
-	fmt.Fprintf(w, "aegis: checked as %s; the service runs as user aegis, and may be denied what is not denied here (sudo -u aegis aegis check)\n", sockdir.Whoami())
+	fmt.Fprintf(w, "aegis: checked as %s; the service runs as user aegis, and may be denied what is not denied here (runuser -u aegis -- aegis check)\n", sockdir.Whoami())
 }
 
 // sockdirPath is the folder that -sockdir names.
