@@ -124,7 +124,7 @@ func check(args []string, p process) error {
 func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ListTimeout)
 	defer cancel()
-	list, err := catalog.List(ctx)
+	list, err := catalog.List(ctx, catalog.File())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,16 +138,17 @@ func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, er
 	return names, unserved, nil
 }
 
-// withTargets returns names and those of file that are not among them: what is
+// withTargets returns names, which are sorted, and those of file that are not among them: what is
 // written there and has no socket is perhaps misspelt.
 func withTargets(names []string, file config.File) []string {
+	all := slices.Clone(names)
 	for name, t := range file.Targets {
-		if !t.Disabled && !slices.Contains(names, name) {
-			names = append(names, name)
+		if _, listed := slices.BinarySearch(names, name); !t.Disabled && !listed {
+			all = append(all, name)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(all)
+	return all
 }
 
 // checker checks targets with the code of the daemon.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -43,7 +44,10 @@ func TestDashboard(t *testing.T) {
 
 	binary := buildAegis(t)
 	_, host := startAegis(t, binary, folder, "-allow", "127.0.0.1")
-	_, folderless := startAegis(t, binary, filepath.Join(folder, "missing"))
+	dir := t.TempDir()
+	faulty, folderless := startAegis(t, binary, filepath.Join(folder, "missing"), "-config.file", writeFile(t, dir, "targets.yml", "targets: {}\n"))
+	writeFile(t, dir, "targets.yml", "targets: [\n")
+	faulty.cmd.Process.Signal(syscall.SIGHUP)
 	aegis, down := startAegis(t, binary, folder)
 	aegis.kill()
 	prometheus := startPrometheus(t, prometheusBinary, fmt.Sprintf(`
@@ -70,13 +74,14 @@ scrape_configs:
 			return err
 		}
 		return d.shows(prometheus, map[string][]string{
-			"Hosts: up":                {"2"},
-			"Hosts: down":              {"1"},
-			"Hosts: folder unreadable": {"1"},
-			"Targets: up":              {"1"},
-			"Targets: down":            {"5"},
-			"Targets: gone":            {"1"},
-			"Failing targets: ":        {"leftover refused", "lost status", "sloth timeout", "stuck timeout", "website not_metrics"},
+			"Hosts: up":                  {"2"},
+			"Hosts: down":                {"1"},
+			"Hosts: folder unreadable":   {"1"},
+			"Hosts: targets file broken": {"1"},
+			"Targets: up":                {"1"},
+			"Targets: down":              {"5"},
+			"Targets: gone":              {"1"},
+			"Failing targets: ":          {"leftover refused", "lost status", "sloth timeout", "stuck timeout", "website not_metrics"},
 		})
 	})
 }

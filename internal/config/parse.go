@@ -57,10 +57,11 @@ func parse(text []byte) (File, error) {
 		return File{}, wrongAt(more.Line, "there is more after the end of the document; a targets file is one")
 	}
 	f := File{Targets: make(map[string]Target, len(s.Targets))}
+	written := values(value(&document, "targets"))
 	var first *Fault
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		t, err := s.Targets[name].target(name)
-		if key := empty(&document, name); err == nil && key != "" {
+		if key := withoutValue(written[name]); err == nil && key != "" {
 			// What was under allow: is perhaps only commented out.
 			err = wrong(key, "there is nothing under %s; leave it out, or say what it is", key)
 		}
@@ -211,8 +212,8 @@ func (s targetSource) setTimeout(t *Target) error {
 		return nil
 	}
 	timeout, err := time.ParseDuration(*s.Timeout)
-	if err != nil || timeout <= 0 || timeout > limits.ScrapeTimeoutMax {
-		return wrong("timeout", "timeout %q is no duration such as 5s or 1m30s, up to %v", *s.Timeout, limits.ScrapeTimeoutMax)
+	if err != nil || timeout < limits.ScrapeTimeoutMin || timeout > limits.ScrapeTimeoutMax {
+		return wrong("timeout", "timeout %q is no duration such as 5s or 1m30s, from %v to %v", *s.Timeout, limits.ScrapeTimeoutMin, limits.ScrapeTimeoutMax)
 	}
 	t.Timeout = timeout
 	return nil
@@ -280,12 +281,17 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// empty returns a key of the target name that has no value, after those that lead to
-// it; "" if there is none.
-func empty(document *yaml.Node, name string) string {
-	return withoutValue(value(value(document, "targets"), name))
+// values returns what stands in a mapping, by its keys.
+func values(mapping *yaml.Node) map[string]*yaml.Node {
+	all := make(map[string]*yaml.Node)
+	for i := 0; mapping != nil && i+1 < len(mapping.Content); i += 2 {
+		all[mapping.Content[i].Value] = mapping.Content[i+1]
+	}
+	return all
 }
 
+// withoutValue returns a key in what is written of a target that has no value, after
+// those that lead to it; "" if there is none.
 func withoutValue(node *yaml.Node) string {
 	for i := 0; node != nil && node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
 		key, under := node.Content[i].Value, node.Content[i+1]

@@ -109,8 +109,8 @@ const (
 	// default scrape_timeout of Prometheus.
 	ScrapeTimeout = 10 * time.Second
 
-	// ScrapeTimeoutMin is the shortest deadline that a scraper can set: one who
-	// names less is not to make healthy services look as if they failed.
+	// ScrapeTimeoutMin is the shortest deadline that a scraper or the targets file
+	// can set: less is not to make healthy services look as if they failed.
 	ScrapeTimeoutMin = 100 * time.Millisecond
 
 	// ScrapeTimeoutMax is the longest deadline a scraper may ask for. Real

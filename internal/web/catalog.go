@@ -31,8 +31,11 @@ func NewCatalog(folder sockdir.Folder, file config.File) *Catalog {
 // Use makes file the targets file.
 func (c *Catalog) Use(file config.File) { c.file.Store(&file) }
 
+// File returns the targets file.
+func (c *Catalog) File() config.File { return *c.file.Load() }
+
 // Target returns what the targets file says of name.
-func (c *Catalog) Target(name string) config.Target { return c.file.Load().Target(name) }
+func (c *Catalog) Target(name string) config.Target { return c.File().Target(name) }
 
 var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enabled: false)", sockdir.ErrNotFound)
 
@@ -50,12 +53,11 @@ func (c *Catalog) Find(ctx context.Context, name string, t config.Target) (sockd
 	return c.folder.Lookup(ctx, name)
 }
 
-// List returns the folder's entries and the targets that have their socket
-// elsewhere, sorted by name. Err of an entry says why it is not served. The
+// List returns the folder's entries and the targets of which file says that they
+// have their socket elsewhere, sorted by name. Err of an entry says why it is not served. The
 // errors are the folder's List's.
-func (c *Catalog) List(ctx context.Context) ([]sockdir.Entry, error) {
+func (c *Catalog) List(ctx context.Context, file config.File) ([]sockdir.Entry, error) {
 	entries, err := c.folder.List(ctx)
-	file := c.file.Load()
 	if err != nil || len(file.Targets) == 0 {
 		return reserved(entries), err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
@@ -25,7 +26,7 @@ type targetGroup struct {
 // under which Aegis was asked. Where the folder cannot be read it fails, and Prometheus keeps the
 // list it has: an empty one would make the targets, and their alerts, vanish.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
-	entries, err := s.list(r)
+	entries, file, err := s.list(r)
 	if err != nil {
 		text(w, http.StatusServiceUnavailable, err.Error())
 		return
@@ -39,7 +40,7 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 		}
 		clear(group.Labels)
 		group.Labels["job"] = e.Name
-		maps.Copy(group.Labels, s.catalog.Target(e.Name).Labels)
+		maps.Copy(group.Labels, file.Target(e.Name).Labels)
 		group.Labels["__metrics_path__"] = "/" + e.Name
 		if r.TLS != nil {
 			group.Labels["__scheme__"] = "https"
@@ -59,14 +60,15 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 }
 
 // list returns what of the catalog a page of Aegis' own may show to the sender of
-// r.
-func (s *Server) list(r *http.Request) ([]sockdir.Entry, error) {
+// r, and the targets file by which that is so: it is another after a reload.
+func (s *Server) list(r *http.Request) ([]sockdir.Entry, config.File, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
 	defer cancel()
-	entries, err := s.catalog.List(ctx)
+	file := s.catalog.File()
+	entries, err := s.catalog.List(ctx, file)
 	return slices.DeleteFunc(entries, func(e sockdir.Entry) bool {
-		return permit(s.catalog.Target(e.Name), r) != nil
-	}), err
+		return permit(file.Target(e.Name), r) != nil
+	}), file, err
 }
 
 // address is the HOST:PORT that the request was sent to, in its own words.

@@ -109,7 +109,7 @@ var pagePolicy = func() string {
 func (s *Server) page(r *http.Request, v view) page {
 	now := time.Now()
 	p := page{Host: address(r), Folder: s.folder.String(), Now: now.UTC(), View: v, StaleFile: s.staleFile() != nil}
-	entries, err := s.list(r)
+	entries, _, err := s.list(r)
 	if err != nil {
 		p.Err = err
 		return p

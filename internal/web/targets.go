@@ -196,7 +196,7 @@ func (ts *targets) announce() {
 func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
-	entries, err := ts.catalog.List(ctx)
+	entries, err := ts.catalog.List(ctx, ts.catalog.File())
 	listed := make(map[string]bool, len(entries))
 	unserved := make(map[string]error)
 	for i, e := range entries {

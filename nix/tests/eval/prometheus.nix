@@ -76,6 +76,7 @@ in
       "AegisTargetFailing"
       "AegisTargetGone"
       "AegisFolderUnreadable"
+      "AegisTargetsFileBroken"
     ];
   };
 
