@@ -84,9 +84,9 @@ const (
 	// 10,000 sockets takes some 10 MB until it is sent.
 	Pages = 4
 
-	// PageWait is how long a request for a page or a list waits while there are as
+	// Patience is how long a scrape or a request for a page waits while there are as
 	// many as may be: for most it is over in a fraction of that.
-	PageWait = time.Second
+	Patience = time.Second
 
 	// Lists is how many answers of discovery may be on their way at once: one of
 	// 10,000 sockets takes a megabyte until it is read, and each Prometheus asks

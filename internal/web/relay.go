@@ -18,8 +18,6 @@ import (
 
 // relay answers with the metrics of the service that name means.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
-	s.scrapes.Add(1)
-	defer s.scrapes.Add(-1)
 	start := time.Now()
 	target := s.catalog.Target(name)
 	req := scrape.NewRequest(r).To(target)
@@ -27,7 +25,12 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
 	o := outcome{at: start, result: resultOK, head: r.Method == http.MethodHead}
-	socket, err := s.find(ctx, r, name, target)
+	var socket sockdir.Socket
+	err := s.admit(ctx, r, target, req.Timeout/2)
+	if err == nil {
+		defer s.scrapes.leave()
+		socket, err = s.find(ctx, name, target)
+	}
 	found := err == nil
 	var sent transfer
 	if found {
@@ -68,18 +71,27 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// find looks name up, if r's sender may see it and there is room for one more
-// scrape.
-func (s *Server) find(ctx context.Context, r *http.Request, name string, t config.Target) (sockdir.Socket, error) {
+// admit takes a place for one more scrape, if r's sender may see t. When a host
+// stood still for a moment, all that was due in it comes at once; so who finds no
+// place waits for one, but not longer than patience.
+func (s *Server) admit(ctx context.Context, r *http.Request, t config.Target, patience time.Duration) error {
 	if err := permit(t, r); err != nil {
-		return sockdir.Socket{}, err
+		return err
 	}
-	if s.scrapes.Load() > limits.Scrapes {
-		if n, due := s.refused.count(); due {
-			s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.Scrapes, "refused", n)
-		}
-		return sockdir.Socket{}, fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.Scrapes)
+	if s.scrapes.enter(ctx, min(limits.Patience, patience)) {
+		return nil
 	}
+	if ctx.Err() != nil {
+		return scrape.ErrCanceled
+	}
+	if n, due := s.refused.count(); due {
+		s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.Scrapes, "refused", n)
+	}
+	return fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.Scrapes)
+}
+
+// find looks name up.
+func (s *Server) find(ctx context.Context, name string, t config.Target) (sockdir.Socket, error) {
 	socket, err := s.catalog.Find(ctx, name, t)
 	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {
 		err = scrape.ErrCanceled

@@ -130,7 +130,11 @@ func TestFailures(t *testing.T) {
 		{"page", 502, "not_metrics", "if its metrics have another path"},
 		{"api", 502, "not_metrics", "application/json"},
 	} {
-		got := a.get("/"+tt.name, "X-Prometheus-Scrape-Timeout-Seconds", "0.1")
+		timeout := "10"
+		if tt.reason == "timeout" {
+			timeout = "0.1"
+		}
+		got := a.get("/"+tt.name, "X-Prometheus-Scrape-Timeout-Seconds", timeout)
 		if got.StatusCode != tt.status || !strings.Contains(got.body, tt.says) {
 			t.Errorf("%s: %d %q, want %d and %q", tt.name, got.StatusCode, got.body, tt.status, tt.says)
 		}
@@ -154,16 +158,33 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A scrape beyond limits.Scrapes is refused, whatever the others are of; requests
-// for pages are none.
+// A scrape beyond limits.Scrapes waits a little, whatever the others are of, and is
+// refused then; requests for pages are none.
 func TestTooManyRequests(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
-	a.scrapes.Add(limits.Scrapes)
-	if got := a.get("/svc"); got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "under way already") {
+	for range limits.Scrapes {
+		a.scrapes <- struct{}{}
+	}
+	const timeout = "X-Prometheus-Scrape-Timeout-Seconds"
+	if got := a.get("/svc", timeout, "0.2"); got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "under way already") {
 		t.Errorf("one too many: %d, Retry-After %q, %q", got.StatusCode, got.Header.Get("Retry-After"), got.body)
 	}
-	a.scrapes.Add(-1)
+	waiting := make(chan int)
+	go func() {
+		resp, err := http.Get("http://" + a.addr + "/svc")
+		if err != nil {
+			waiting <- 0
+			return
+		}
+		resp.Body.Close()
+		waiting <- resp.StatusCode
+	}()
+	eventually(t, "a scrape that waits", func() bool { return a.requests.Load() == 1 })
+	a.scrapes.leave()
+	if got := <-waiting; got != 200 {
+		t.Errorf("one that waits for a place: %d, want 200", got)
+	}
 	if got := a.get("/svc"); got.StatusCode != 200 {
 		t.Errorf("the last there is room for: %d %q", got.StatusCode, got.body)
 	}

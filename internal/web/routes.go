@@ -13,28 +13,24 @@ import (
 func (s *Server) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/":          few(s.pages, s.index),
-		"/metrics":   few(make(chan struct{}, limits.OwnMetricsInFlight), s.metrics.handler.ServeHTTP),
-		"/-/sd":      few(make(chan struct{}, limits.Lists), s.discovery),
+		"/metrics":   few(make(places, limits.OwnMetricsInFlight), s.metrics.handler.ServeHTTP),
+		"/-/sd":      few(make(places, limits.Lists), s.discovery),
 		"/-/healthy": s.healthy,
 		"/-/ready":   s.healthy,
 	}
 }
 
-// few is answer for as many requests at once as slots has room for: an answer is
+// few is answer for as many requests at once as p has room for: an answer is
 // held until its scraper has read it. More wait a little, and get 503.
-func few(slots chan struct{}, answer http.HandlerFunc) http.HandlerFunc {
+func few(p places, answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		wait := time.NewTimer(limits.PageWait)
-		defer wait.Stop()
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-			answer(w, r)
-		case <-wait.C:
+		if !p.enter(r.Context(), limits.Patience) {
 			w.Header().Set("Retry-After", "1")
-			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", cap(slots)))
-		case <-r.Context().Done():
+			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", cap(p)))
+			return
 		}
+		defer p.leave()
+		answer(w, r)
 	}
 }
 

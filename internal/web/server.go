@@ -38,17 +38,23 @@ type Server struct {
 	http1    http1.Server
 	conns    atomic.Int64 // of scrapers, open, that net/http serves
 	requests atomic.Int64 // under way
-	scrapes  atomic.Int64 // among these
+	scrapes  places       // among these
 	refused  seldom       // of those
 	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
-	censuses atomic.Int32  // under way
-	pages    chan struct{} // an element for each that is under way
+	censuses atomic.Int32 // under way
+	pages    places
 }
 
 // New returns a Server. It does not look at the folder yet.
 func New(c Config) *Server {
-	s := &Server{folder: c.Folder, catalog: NewCatalog(c.Folder, c.Targets), log: c.Log, pages: make(chan struct{}, limits.Pages)}
+	s := &Server{
+		folder:  c.Folder,
+		catalog: NewCatalog(c.Folder, c.Targets),
+		log:     c.Log,
+		scrapes: make(places, limits.Scrapes),
+		pages:   make(places, limits.Pages),
+	}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
