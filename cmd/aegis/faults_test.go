@@ -37,8 +37,9 @@ func TestFaultsOfTheKernel(t *testing.T) {
 		"no descriptor in the system for a service": {inject: "socket:error=ENFILE", answer: "503 svc: .*too many open files in system"},
 		"no descriptor in the system to look":       {inject: "openat,open:error=ENFILE", answer: "503 svc: .*too many open files in system"},
 		"no memory to connect":                      {inject: "connect:error=ENOMEM", answer: "503 svc: .*cannot allocate memory"},
-		"a folder that cannot be read":              {inject: "newfstatat,lstat,fstatat64:error=EIO", answer: "503 svc: .*input/output error"},
-		"a stale file handle":                       {inject: "newfstatat,lstat:error=ESTALE", answer: "503 svc: .*stale file handle"},
+		"a folder that cannot be read":              {inject: "statx,newfstatat,lstat,fstatat64:error=EIO", answer: "503 svc: .*input/output error"},
+		"a stale file handle":                       {inject: "statx,newfstatat,lstat:error=ESTALE", answer: "503 svc: .*stale file handle"},
+		"no statx":                                  {inject: "statx:error=ENOSYS", answer: "200"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
 // conn is a scraper's connection. While it is idle it holds no buffer.
@@ -41,8 +42,8 @@ type conn struct {
 
 	// readable and writable as functions, made once.
 	onReadable, onWritable func(fd uintptr) bool
-	parts                  [][]byte // to be written
-	flags                  int      // of writing
+	parts                  *[nowait.Parts][]byte // to be written
+	flags                  int                   // of writing
 	wrote                  int
 	writeErr               error
 }
@@ -119,7 +120,7 @@ func (c *conn) await() bool {
 // readable reads what has come, if anything has.
 func (c *conn) readable(fd uintptr) (done bool) {
 	c.buf = buffers.Get().(*buffer)
-	c.n, c.readErr = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), c.buf[:]) })
+	c.n, c.readErr = nowait.Read(int(fd), c.buf[:])
 	if c.readErr == unix.EAGAIN {
 		c.giveBuffer()
 		return false
@@ -207,10 +208,7 @@ func (c *conn) watchHangUp() {
 func (c *conn) peek() (ended bool, err error) {
 	err = c.raw.Read(func(fd uintptr) bool {
 		var next [1]byte
-		n, err := ignoringEINTR(func() (int, error) {
-			n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-			return n, err
-		})
+		n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		ended = err != nil || n == 0
 		return err != unix.EAGAIN
 	})
@@ -227,7 +225,7 @@ const (
 
 // send writes parts, before deadline: mostly at once, so that the deadline need
 // not be set.
-func (c *conn) send(parts [][]byte, deadline time.Time, next next) error {
+func (c *conn) send(parts *[nowait.Parts][]byte, deadline time.Time, next next) error {
 	total := 0
 	for _, p := range parts {
 		total += len(p)
@@ -255,20 +253,7 @@ func (c *conn) send(parts [][]byte, deadline time.Time, next next) error {
 
 // writable writes what the connection takes.
 func (c *conn) writable(fd uintptr) (done bool) {
-	n, err := ignoringEINTR(func() (int, error) {
-		if c.flags == 0 {
-			return unix.Writev(int(fd), c.parts)
-		}
-		return unix.SendmsgBuffers(int(fd), c.parts, nil, nil, c.flags)
-	})
+	n, err := nowait.Send(int(fd), c.parts, c.flags)
 	c.wrote, c.writeErr = max(n, 0), err
 	return true
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		if n, err := call(); err != unix.EINTR {
-			return n, err
-		}
-	}
 }

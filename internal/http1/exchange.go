@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
 // exchange is one request and its answer, an http.ResponseWriter. They are used
@@ -32,7 +33,7 @@ type exchange struct {
 	written   int64        // of the body
 	closes    bool         // the connection ends with this answer
 	err       error        // of writing
-	parts     [4][]byte
+	parts     [nowait.Parts][]byte
 }
 
 // smallest is how much of a body waits for more: that makes one system call of
@@ -150,9 +151,9 @@ func (e *exchange) chunk(n int64) {
 
 // flush sends the head, what waits, p and end.
 func (e *exchange) flush(p, end []byte, next next) error {
-	e.parts = [4][]byte{e.head.Bytes(), e.small, p, end}
-	e.err = e.c.send(e.parts[:], e.writeDeadline(), next)
-	e.parts = [4][]byte{}
+	e.parts = [...][]byte{e.head.Bytes(), e.small, p, end}
+	e.err = e.c.send(&e.parts, e.writeDeadline(), next)
+	clear(e.parts[:])
 	e.head.Reset()
 	e.small = e.small[:0]
 	return e.err

@@ -5,9 +5,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
 // settle waits until a scraper has taken what was sent to it, so that the kernel holds
@@ -35,7 +34,7 @@ func (s *Server) settle(raw syscall.RawConn, by time.Time) bool {
 // unsent returns how many bytes wait in the kernel for the other side to take what
 // came before them; none where the connection has ended.
 func unsent(raw syscall.RawConn) (n int) {
-	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD) })
+	raw.Control(func(fd uintptr) { n, _ = nowait.Unsent(int(fd)) })
 	return n
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
 // exchange is one request and its answer on one connection. There is one for
@@ -29,22 +30,21 @@ type exchange struct {
 	start, end int    // block[start:end] is still to be looked at
 	received   int64  // bytes, head included
 
-	head     []byte // of the request
-	asked    bool
-	unsent   []byte // of head
-	spoilt   bool   // the connection is not fit for another request
-	firstErr error  // of what begin did
+	head   []byte // of the request
+	asked  bool
+	unsent []byte // of head
+	spoilt bool   // the connection is not fit for another request
+	err    error  // of what begin and readMore did
 
 	answer Answer
-	poll   [1]unix.PollFd
-	// begin and abort as functions, made once.
-	onReady func(fd uintptr) bool
-	onEnd   func()
+	// begin, readMore and abort as functions, made once.
+	onReady, onMore func(fd uintptr) bool
+	onEnd           func()
 }
 
 var exchanges = sync.Pool{New: func() any {
 	e := new(exchange)
-	e.onReady, e.onEnd = e.begin, e.abort
+	e.onReady, e.onMore, e.onEnd = e.begin, e.readMore, e.abort
 	return e
 }}
 
@@ -55,7 +55,7 @@ var longAgo = time.Unix(1, 0)
 // ends, whichever is first.
 func newExchange(ctx context.Context, c *conn, req Request) *exchange {
 	e := exchanges.Get().(*exchange)
-	*e = exchange{ctx: ctx, conn: c, req: req, head: req.appendHead(e.head[:0]), onReady: e.onReady, onEnd: e.onEnd}
+	*e = exchange{ctx: ctx, conn: c, req: req, head: req.appendHead(e.head[:0]), onReady: e.onReady, onMore: e.onMore, onEnd: e.onEnd}
 	deadline, _ := ctx.Deadline() // if there is none, zero, which is none to the connection too
 	c.SetDeadline(deadline)
 	e.release = afterFunc(ctx, e.onEnd)
@@ -92,14 +92,14 @@ func (e *exchange) scrape() (*Answer, error) {
 // ask sends the request and reads the first bytes of the answer.
 func (e *exchange) ask() error {
 	err := e.conn.raw.Read(e.onReady)
-	if err == nil && e.firstErr == nil && len(e.unsent) > 0 {
+	if err == nil && e.err == nil && len(e.unsent) > 0 {
 		// More than the socket's buffer holds: the usual, patient way.
 		_, err = e.conn.Write(e.unsent)
 		e.unsent, e.spoilt = nil, err != nil
 		err = e.conn.raw.Read(e.onReady)
 	}
 	if err == nil {
-		err = e.firstErr
+		err = e.err
 	}
 	if err != nil {
 		return e.readError(err)
@@ -115,16 +115,16 @@ func (e *exchange) ask() error {
 func (e *exchange) begin(fd uintptr) (done bool) {
 	if !e.asked {
 		e.asked = true
-		quiet := e.silent(fd)
+		quiet := silent(fd)
 		if e.conn.kept && !quiet {
 			// Closed; or bytes that came after the last answer, and would be
 			// taken for the start of this.
-			e.firstErr = io.EOF
+			e.err = io.EOF
 			return true
 		}
 		e.send(fd)
 		if e.conn.kept && e.spoilt {
-			e.firstErr = io.EOF // It takes no request any more.
+			e.err = io.EOF // It takes no request any more.
 			return true
 		}
 		if len(e.unsent) > 0 {
@@ -135,35 +135,41 @@ func (e *exchange) begin(fd uintptr) (done bool) {
 		}
 	}
 	if e.block == nil {
-		if e.firstErr = e.nextBlock(); e.firstErr != nil {
+		if e.err = e.nextBlock(); e.err != nil {
 			return true
 		}
 	}
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(int(fd), e.block[:]) })
+	return e.readMore(fd)
+}
+
+// readMore reads to the end of the block, which must have room. It returns false
+// if nothing has come.
+func (e *exchange) readMore(fd uintptr) (done bool) {
+	n, err := nowait.Read(int(fd), e.block[e.end:])
 	switch {
 	case err == unix.EAGAIN:
 		return false
-	case err == nil && n == 0:
+	case err != nil:
+		n = 0
+	case n == 0:
 		err = io.EOF
 	}
-	e.end, e.received, e.firstErr = max(n, 0), int64(max(n, 0)), err
+	e.end, e.received, e.err = e.end+n, e.received+int64(n), err
 	return true
 }
 
 // silent reports whether fd, a connection, is open and nothing has come that was
 // not read.
-func (e *exchange) silent(fd uintptr) bool {
-	e.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-	n, err := ignoringEINTR(func() (int, error) { return unix.Poll(e.poll[:], 0) })
-	return err == nil && n == 0
+func silent(fd uintptr) bool {
+	events, err := nowait.Poll(int(fd), unix.POLLIN|unix.POLLRDHUP)
+	return err == nil && events == 0
 }
 
 // closed reports whether the service has closed the connection.
 func (e *exchange) closed() (closed bool) {
 	err := e.conn.raw.Control(func(fd uintptr) {
-		e.poll[0] = unix.PollFd{Fd: int32(fd)}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Poll(e.poll[:], 0) })
-		closed = err == nil && n > 0 && e.poll[0].Revents&unix.POLLHUP != 0
+		events, err := nowait.Poll(int(fd), 0)
+		closed = err == nil && events&unix.POLLHUP != 0
 	})
 	return err == nil && closed
 }
@@ -175,7 +181,7 @@ func (e *exchange) send(fd uintptr) {
 	if len(e.head) == 0 {
 		return
 	}
-	n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(fd), e.head) })
+	n, err := nowait.Write(int(fd), e.head)
 	switch {
 	case err == unix.EAGAIN:
 		e.unsent = e.head
@@ -186,20 +192,12 @@ func (e *exchange) send(fd uintptr) {
 	}
 }
 
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		if n, err := call(); err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
-// fill reads more to the end of the block, which must have room.
+// fill waits for more, and reads it to the end of the block, which must have room.
 func (e *exchange) fill() error {
-	n, err := e.conn.Read(e.block[e.end:])
-	e.end += n
-	e.received += int64(n)
-	return err
+	if err := e.conn.raw.Read(e.onMore); err != nil {
+		return err
+	}
+	return e.err
 }
 
 // failed reports whether err, of copying from the service to the scraper, is the

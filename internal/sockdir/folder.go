@@ -23,16 +23,17 @@ import (
 //
 // Its file system may hang, and a system call that hangs holds a thread. So
 // calls return when their context ends, whatever has become of the system call
-// (see patience.go).
+// (see patience.go), unless it is known that it cannot hang (see glance.go).
 type Folder struct {
 	path string
 	patience
-	looks *sync.Pool // of *look: there is one for every scrape, so they are used again
+	looks  *sync.Pool // of *look, which are used again
+	glance *glancer
 }
 
 // New returns the folder at path, which need not exist.
 func New(path string) Folder {
-	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool)}
+	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path}}
 	f.looks.New = func() any { return newLook(f) }
 	return f
 }
@@ -47,7 +48,15 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
-	return f.patientLookup(ctx, f.path+"/"+name+Suffix)
+	path := f.path + "/" + name + Suffix
+	if id, ok := f.glance.look(path); ok {
+		return Socket{folder: f, path: path, ID: id}, nil
+	}
+	s, err := f.patientLookup(ctx, path)
+	if err == nil && !f.glance.judged(s.ID) {
+		_, err = patiently(ctx, f, func() (none struct{}, _ error) { f.glance.judge(s.ID); return }, nothing)
+	}
+	return s, err
 }
 
 // Outside finds the socket at path, which the operator names: anywhere, and with

@@ -1,0 +1,102 @@
+// Package nowait makes system calls that never wait, on descriptors that are
+// non-blocking, without telling Go's scheduler of them.
+//
+// Go takes every other system call for one that may last. While all is idle, its
+// monitor thread sleeps, and the first such call wakes it, for a millisecond of
+// looking fifty times whether that call has ended: on a daemon that answers one
+// scrape and is idle again that costs as much as the scrape. In exchange a call of this package
+// keeps its processor, and on one processor everybody waits with it. So no call that
+// may hang is made here: those of package sockdir say how they know.
+//
+// The package knows system calls only. Errors are plain unix.Errno; EINTR is none of
+// them, as signals interrupt only who waits (signal(7)).
+package nowait
+
+import (
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Read is read(2) from a non-blocking descriptor.
+func Read(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return result(n, errno)
+}
+
+// Write is write(2) to a non-blocking descriptor.
+func Write(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return result(n, errno)
+}
+
+// Parts is how many parts Send sends.
+const Parts = 4
+
+// Send is sendmsg(2) of parts, one after the other, on fd, a non-blocking socket.
+func Send(fd int, parts *[Parts][]byte, flags int) (int, error) {
+	// One variable, so that the kernel's pointer from the one to the other holds.
+	var msg struct {
+		head unix.Msghdr
+		vec  [Parts]unix.Iovec
+	}
+	used := 0
+	for _, p := range parts {
+		if len(p) > 0 {
+			msg.vec[used].Base = unsafe.SliceData(p)
+			msg.vec[used].SetLen(len(p))
+			used++
+		}
+	}
+	msg.head.Iov = &msg.vec[0]
+	msg.head.SetIovlen(used)
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), uintptr(flags|unix.MSG_NOSIGNAL))
+	return result(n, errno)
+}
+
+// Poll returns which of events, and of those that need not be asked for, fd has
+// now: poll(2) without a wait.
+func Poll(fd int, events int16) (int16, error) {
+	p := unix.PollFd{Fd: int32(fd), Events: events}
+	var now unix.Timespec
+	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	_, err := result(n, errno)
+	return p.Revents, err
+}
+
+// Unsent returns how many bytes wait in the kernel to be sent on fd, a TCP
+// connection (SIOCOUTQNSD, tcp(7)).
+func Unsent(fd int) (int, error) {
+	var unsent int32
+	n, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQNSD, uintptr(unsafe.Pointer(&unsent)))
+	_, err := result(n, errno)
+	return int(unsent), err
+}
+
+// PathMax is how many bytes a path may have that Statx looks at.
+const PathMax = 511
+
+// Statx is statx(2) of path. Nothing in it keeps that from waiting; the caller does.
+// A path longer than PathMax is ENAMETOOLONG, one with a NUL in it EINVAL.
+func Statx(path string, flags, mask int, st *unix.Statx_t) error {
+	switch {
+	case len(path) > PathMax:
+		return unix.ENAMETOOLONG
+	case strings.IndexByte(path, 0) >= 0:
+		return unix.EINVAL
+	}
+	var name [PathMax + 1]byte
+	copy(name[:], path)
+	here := unix.AT_FDCWD
+	n, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(here), uintptr(unsafe.Pointer(&name)), uintptr(flags), uintptr(mask), uintptr(unsafe.Pointer(st)), 0)
+	_, err := result(n, errno)
+	return err
+}
+
+func result(n uintptr, errno unix.Errno) (int, error) {
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
+}

@@ -1,0 +1,159 @@
+package nowait
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// pair returns two connected, non-blocking Unix sockets.
+func pair(t *testing.T) (a, b int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds[0], fds[1]
+}
+
+func TestSendAndRead(t *testing.T) {
+	a, b := pair(t)
+	buf := make([]byte, 64)
+	if n, err := Read(b, buf); n != -1 || err != unix.EAGAIN {
+		t.Errorf("Read of nothing: %d, %v, want -1, %v", n, err, unix.EAGAIN)
+	}
+	if n, err := Send(a, &[Parts][]byte{[]byte("one "), nil, []byte("two "), []byte("three")}, 0); n != 13 || err != nil {
+		t.Errorf("Send: %d, %v, want 13", n, err)
+	}
+	if n, err := Write(a, []byte(" four")); n != 5 || err != nil {
+		t.Errorf("Write: %d, %v, want 5", n, err)
+	}
+	if n, err := Read(b, buf); err != nil || string(buf[:max(n, 0)]) != "one two three four" {
+		t.Errorf("Read: %q, %v", buf[:max(n, 0)], err)
+	}
+	if n, err := Send(a, new([Parts][]byte), 0); n != 0 || err != nil {
+		t.Errorf("Send of nothing: %d, %v, want 0", n, err)
+	}
+	unix.Shutdown(a, unix.SHUT_WR)
+	if n, err := Read(b, buf); n != 0 || err != nil {
+		t.Errorf("Read at the end: %d, %v, want 0", n, err)
+	}
+	if n, err := Read(b, nil); n != 0 || err != nil {
+		t.Errorf("Read into nothing: %d, %v, want 0", n, err)
+	}
+}
+
+func TestFull(t *testing.T) {
+	a, b := pair(t)
+	much := [Parts][]byte{bytes.Repeat([]byte("x"), 1<<20)}
+	sent := 0
+	for {
+		n, err := Send(a, &much, 0)
+		if err == unix.EAGAIN {
+			break
+		}
+		if err != nil || n <= 0 {
+			t.Fatalf("Send: %d, %v", n, err)
+		}
+		sent += n
+	}
+	if _, err := Write(a, much[0]); err != unix.EAGAIN {
+		t.Errorf("Write: %v, want %v", err, unix.EAGAIN)
+	}
+	read, buf := 0, make([]byte, 1<<16)
+	for read < sent {
+		n, err := Read(b, buf)
+		if err != nil {
+			t.Fatalf("after %d of %d: %v", read, sent, err)
+		}
+		read += n
+	}
+	unix.Shutdown(b, unix.SHUT_RD)
+	if _, err := Send(a, &much, 0); err != unix.EPIPE {
+		t.Errorf("Send to nobody: %v, want %v", err, unix.EPIPE)
+	}
+}
+
+func TestPoll(t *testing.T) {
+	a, b := pair(t)
+	events := func(want int16) {
+		t.Helper()
+		if got, err := Poll(b, unix.POLLIN|unix.POLLRDHUP); got != want || err != nil {
+			t.Errorf("Poll: %#x, %v, want %#x", got, err, want)
+		}
+	}
+	events(0)
+	Write(a, []byte("x"))
+	events(unix.POLLIN)
+	unix.Shutdown(a, unix.SHUT_WR)
+	events(unix.POLLIN | unix.POLLRDHUP)
+}
+
+func TestUnsent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if n, err := Unsent(int(fd)); n != 0 || err != nil {
+			t.Errorf("before: %d, %v, want 0", n, err)
+		}
+		// Nobody reads it, so not all of it is on its way.
+		for much := [Parts][]byte{make([]byte, 1<<20)}; ; {
+			if _, err := Send(int(fd), &much, 0); err == unix.EAGAIN {
+				break
+			} else if err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		if n, err := Unsent(int(fd)); n <= 0 || err != nil {
+			t.Errorf("when all is full: %d, %v, want more than 0", n, err)
+		}
+	})
+	a, _ := pair(t)
+	if _, err := Unsent(a); err == nil {
+		t.Error("of what is not TCP: no error")
+	}
+}
+
+func TestStatx(t *testing.T) {
+	dir := t.TempDir()
+	var want unix.Stat_t
+	if err := unix.Lstat(dir, &want); err != nil {
+		t.Fatal(err)
+	}
+	var got unix.Statx_t
+	if err := Statx(dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &got); err != nil {
+		t.Fatal(err)
+	}
+	if dev := unix.Mkdev(got.Dev_major, got.Dev_minor); dev != uint64(want.Dev) || got.Ino != want.Ino || uint32(got.Mode) != want.Mode {
+		t.Errorf("device %d inode %d mode %o, want %d %d %o", dev, got.Ino, got.Mode, want.Dev, want.Ino, want.Mode)
+	}
+	for path, want := range map[string]error{
+		filepath.Join(dir, "absent"):       unix.ENOENT,
+		dir + "\x00":                       unix.EINVAL,
+		"/" + strings.Repeat("x", PathMax): unix.ENAMETOOLONG,
+	} {
+		if err := Statx(path, 0, unix.STATX_BASIC_STATS, &got); !errors.Is(err, want) {
+			t.Errorf("%.40q: %v, want %v", path, err, want)
+		}
+	}
+}
