@@ -42,8 +42,8 @@ type conn struct {
 
 	// readable and writable as functions, made once.
 	onReadable, onWritable func(fd uintptr) bool
-	parts                  *[nowait.Parts][]byte // to be written
-	flags                  int                   // of writing
+	parts                  [][]byte // to be written
+	flags                  int      // of writing
 	wrote                  int
 	writeErr               error
 }
@@ -225,7 +225,7 @@ const (
 
 // send writes parts, before deadline: mostly at once, so that the deadline need
 // not be set.
-func (c *conn) send(parts *[nowait.Parts][]byte, deadline time.Time, next next) error {
+func (c *conn) send(parts [][]byte, deadline time.Time, next next) error {
 	total := 0
 	for _, p := range parts {
 		total += len(p)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -83,27 +84,56 @@ func (e *exchange) SetWriteDeadline(t time.Time) error {
 
 // Write writes p of the body. What is small waits for more, or for the end.
 func (e *exchange) Write(p []byte) (int, error) {
+	n, err := e.write([][]byte{p})
+	return int(n), err
+}
+
+// WriteAll writes parts of the body, one after the other, with fewer system calls
+// than Write.
+func (e *exchange) WriteAll(parts [][]byte) (written int64, err error) {
+	for some := range slices.Chunk(parts, nowait.Parts-others) {
+		n, err := e.write(some)
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+func (e *exchange) write(parts [][]byte) (int64, error) {
 	if e.err != nil {
 		return 0, e.err
 	}
 	e.announce()
-	now := e.written + int64(len(e.small)+len(p))
+	n := size(parts)
+	waits := n + int64(len(e.small))
+	now := e.written + waits
 	if now > e.length && e.length >= 0 {
 		e.err = http.ErrContentLength
 		return 0, e.err
 	}
-	if now != e.length && len(e.small)+len(p) <= smallest {
-		e.small = append(e.small, p...)
-		return len(p), nil
+	if now != e.length && waits <= smallest {
+		for _, p := range parts {
+			e.small = append(e.small, p...)
+		}
+		return n, nil
 	}
 	next := unknown
 	if now < e.length {
-		next = soon // The head and p fill a packet and a bit.
+		next = soon // The head and what waits fill a packet and a bit.
 	}
-	if err := e.send(p, next); err != nil {
+	if err := e.send(parts, next); err != nil {
 		return 0, err
 	}
-	return len(p), nil
+	return n, nil
+}
+
+func size(parts [][]byte) (n int64) {
+	for _, p := range parts {
+		n += int64(len(p))
+	}
+	return n
 }
 
 // announce notes the length that the header has, if it has one.
@@ -123,24 +153,24 @@ var (
 	endLastChunk = []byte("\r\n0\r\n\r\n")
 )
 
-// send sends what waits and p, in the framing that the head announces, after the
-// head if that is not sent yet.
-func (e *exchange) send(p []byte, next next) error {
+// send sends what waits and parts, in the framing that the head announces, after
+// the head if that is not sent yet.
+func (e *exchange) send(parts [][]byte, next next) error {
 	if !e.begun {
 		e.begin()
 	}
-	n := len(e.small) + len(p)
+	n := size(parts) + int64(len(e.small))
 	var end []byte
 	if e.length < 0 && n > 0 {
-		e.chunk(int64(n))
+		e.chunk(n)
 		if end = crlf; e.finished {
 			end = endLastChunk
 		}
 	} else if e.length < 0 && e.finished {
 		end = lastChunk
 	}
-	e.written += int64(n)
-	return e.flush(p, end, next)
+	e.written += n
+	return e.flush(parts, end, next)
 }
 
 // chunk begins a chunk of n bytes.
@@ -149,11 +179,15 @@ func (e *exchange) chunk(n int64) {
 	e.head.Write(crlf)
 }
 
-// flush sends the head, what waits, p and end.
-func (e *exchange) flush(p, end []byte, next next) error {
-	e.parts = [...][]byte{e.head.Bytes(), e.small, p, end}
-	e.err = e.c.send(&e.parts, e.writeDeadline(), next)
-	clear(e.parts[:])
+// others is how many parts flush adds to the body's.
+const others = 3
+
+// flush sends the head, what waits, parts and end.
+func (e *exchange) flush(parts [][]byte, end []byte, next next) error {
+	all := append(e.parts[:0], e.head.Bytes(), e.small)
+	all = append(append(all, parts...), end)
+	e.err = e.c.send(all, e.writeDeadline(), next)
+	clear(all)
 	e.head.Reset()
 	e.small = e.small[:0]
 	return e.err

@@ -31,11 +31,15 @@ func Write(fd int, b []byte) (int, error) {
 	return result(n, errno)
 }
 
-// Parts is how many parts Send sends.
-const Parts = 4
+// Parts is how many parts Send sends at most.
+const Parts = 10
 
-// Send is sendmsg(2) of parts, one after the other, on fd, a non-blocking socket.
-func Send(fd int, parts *[Parts][]byte, flags int) (int, error) {
+// Send is sendmsg(2) on fd, a non-blocking socket, of parts, one after the other. More
+// than Parts of them are EMSGSIZE.
+func Send(fd int, parts [][]byte, flags int) (int, error) {
+	if len(parts) > Parts {
+		return -1, unix.EMSGSIZE
+	}
 	// One variable, so that the kernel's pointer from the one to the other holds.
 	var msg struct {
 		head unix.Msghdr

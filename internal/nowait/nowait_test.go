@@ -29,7 +29,7 @@ func TestSendAndRead(t *testing.T) {
 	if n, err := Read(b, buf); n != -1 || err != unix.EAGAIN {
 		t.Errorf("Read of nothing: %d, %v, want -1, %v", n, err, unix.EAGAIN)
 	}
-	if n, err := Send(a, &[Parts][]byte{[]byte("one "), nil, []byte("two "), []byte("three")}, 0); n != 13 || err != nil {
+	if n, err := Send(a, [][]byte{[]byte("one "), nil, []byte("two "), []byte("three")}, 0); n != 13 || err != nil {
 		t.Errorf("Send: %d, %v, want 13", n, err)
 	}
 	if n, err := Write(a, []byte(" four")); n != 5 || err != nil {
@@ -38,8 +38,11 @@ func TestSendAndRead(t *testing.T) {
 	if n, err := Read(b, buf); err != nil || string(buf[:max(n, 0)]) != "one two three four" {
 		t.Errorf("Read: %q, %v", buf[:max(n, 0)], err)
 	}
-	if n, err := Send(a, new([Parts][]byte), 0); n != 0 || err != nil {
+	if n, err := Send(a, nil, 0); n != 0 || err != nil {
 		t.Errorf("Send of nothing: %d, %v, want 0", n, err)
+	}
+	if _, err := Send(a, make([][]byte, Parts+1), 0); err != unix.EMSGSIZE {
+		t.Errorf("Send of too many: %v, want %v", err, unix.EMSGSIZE)
 	}
 	unix.Shutdown(a, unix.SHUT_WR)
 	if n, err := Read(b, buf); n != 0 || err != nil {
@@ -52,10 +55,10 @@ func TestSendAndRead(t *testing.T) {
 
 func TestFull(t *testing.T) {
 	a, b := pair(t)
-	much := [Parts][]byte{bytes.Repeat([]byte("x"), 1<<20)}
+	much := [][]byte{bytes.Repeat([]byte("x"), 1<<20)}
 	sent := 0
 	for {
-		n, err := Send(a, &much, 0)
+		n, err := Send(a, much, 0)
 		if err == unix.EAGAIN {
 			break
 		}
@@ -76,7 +79,7 @@ func TestFull(t *testing.T) {
 		read += n
 	}
 	unix.Shutdown(b, unix.SHUT_RD)
-	if _, err := Send(a, &much, 0); err != unix.EPIPE {
+	if _, err := Send(a, much, 0); err != unix.EPIPE {
 		t.Errorf("Send to nobody: %v, want %v", err, unix.EPIPE)
 	}
 }
@@ -116,8 +119,8 @@ func TestUnsent(t *testing.T) {
 			t.Errorf("before: %d, %v, want 0", n, err)
 		}
 		// Nobody reads it, so not all of it is on its way.
-		for much := [Parts][]byte{make([]byte, 1<<20)}; ; {
-			if _, err := Send(int(fd), &much, 0); err == unix.EAGAIN {
+		for much := [][]byte{make([]byte, 1<<20)}; ; {
+			if _, err := Send(int(fd), much, 0); err == unix.EAGAIN {
 				break
 			} else if err != nil {
 				t.Error(err)

@@ -132,12 +132,8 @@ func (a *Answer) Length() int64 { return a.length }
 // error wraps ErrCanceled if w failed, else it is the service's failure, and
 // what was written is not the whole body.
 func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
-	for _, part := range a.gathered {
-		n, err := w.Write(part)
-		written += int64(n)
-		if err != nil {
-			return written, scraperError(err)
-		}
+	if written, err = a.writeGathered(w); err != nil {
+		return written, scraperError(err)
 	}
 	a.giveFull() // One block is enough now.
 	direct, _ := w.(io.ReaderFrom)
@@ -161,6 +157,26 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 		err = a.ended()
 	}
 	return written, err
+}
+
+func (a *Answer) writeGathered(w io.Writer) (written int64, err error) {
+	if all, ok := w.(AllWriter); ok {
+		return all.WriteAll(a.gathered)
+	}
+	for _, part := range a.gathered {
+		n, err := w.Write(part)
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// AllWriter is a writer that can write several parts with less effort than one by
+// one.
+type AllWriter interface {
+	WriteAll(parts [][]byte) (written int64, err error)
 }
 
 // ChunkReader is a writer that can copy a part of known length from a connection
