@@ -25,7 +25,7 @@ type Answer struct {
 	size     int64    // of what has come
 	tail     []byte   // of that, if nothing but the end of the connection ends it
 	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
-	first    [1][]byte
+	first    [2][]byte
 	full     []*block
 	whole    bool // the body was read to its end
 }
@@ -209,19 +209,51 @@ func (a *Answer) splice(ahead int64, from func(io.Reader) (int64, error)) (writt
 	return written, scraperError(err)
 }
 
-// copy copies what comes next.
+// copy copies what comes next, and what has come by then: each write wakes the
+// scraper, which costs more than a read.
 func (a *Answer) copy(w io.Writer) (written int64, err error) {
-	e := a.e
-	e.start, e.end = 0, 0
+	a.e.start, a.e.end = 0, 0
+	a.gathered = a.first[:0]
 	if err := a.more(); err != nil {
 		return 0, err
 	}
-	faulty := a.take()
-	n, err := w.Write(e.block[:e.end])
-	if err != nil {
-		return int64(n), scraperError(err)
+	faulty := a.taken()
+	if faulty == nil && !a.whole && a.another() {
+		faulty = a.taken()
 	}
-	return int64(n), faulty
+	written, err = a.writeGathered(w)
+	a.giveFull()
+	if err != nil {
+		return written, scraperError(err)
+	}
+	return written, faulty
+}
+
+// taken takes what is in the block.
+func (a *Answer) taken() error {
+	err := a.take()
+	a.gathered = append(a.gathered, a.e.block[:a.e.end])
+	return err
+}
+
+// another reads what has come into another block, if anything has and there is
+// one to spare.
+func (a *Answer) another() (came bool) {
+	e := a.e
+	spare := takeSpare()
+	if spare == nil {
+		return false
+	}
+	block, end := e.block, e.end
+	e.block, e.start, e.end = spare, 0, 0
+	e.conn.raw.Control(func(fd uintptr) { came = e.readMore(fd) && e.err == nil })
+	if came {
+		a.full = append(a.full, block)
+	} else {
+		e.block, e.start, e.end = block, end, end
+		giveBlock(spare)
+	}
+	return came
 }
 
 func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, err) }

@@ -28,6 +28,15 @@ func takeBlock() (*block, error) {
 	return blocks.Get().(*block), nil
 }
 
+// takeSpare is takeBlock, for who can do without: nil where half of all are in use.
+func takeSpare() *block {
+	if blocksInUse.Load() >= limits.GatherTotal/limits.Block/2 {
+		return nil
+	}
+	b, _ := takeBlock()
+	return b
+}
+
 func giveBlock(b *block) {
 	blocksInUse.Add(-1)
 	blocks.Put(b)
