@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ func TestSystemd(t *testing.T) {
 		{"activation", m.activation},
 		{"status", m.status},
 		{"everything else", m.everythingElse},
+		{"an answer that nobody takes", m.answerNotTaken},
 		{"restarts", m.restarts},
 		{"reloads", m.reloads},
 		{"kill", m.kill},
@@ -178,6 +180,39 @@ func (m *machine) everythingElse(t *testing.T) {
 			t.Errorf("%s lacks %q:\n%s", path, want, got)
 		}
 	}
+}
+
+// answerNotTaken asks for more than who asks has room for, and does not read: that
+// the kernel holds what is left is noticed also in the service unit, with the few
+// system calls that it allows.
+func (m *machine) answerNotTaken(t *testing.T) {
+	body := strings.Repeat("abcdefg 1\n", 4_000)
+	m.serveWith(t, "some", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, body)
+	})
+	tight := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 2048) })
+	}}
+	c, err := tight.Dial("tcp", systemdAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c, "GET /some HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n")
+	waitSystemd(t, "a reset of the connection", func() (reset bool) {
+		raw.Control(func(fd uintptr) {
+			errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+			reset = err == nil && errno == int(unix.ECONNRESET)
+		})
+		return reset
+	})
+	m.services["some"].Close()
+	os.Remove(filepath.Join(systemdDir, "some.sock"))
 }
 
 // restarts restarts the service more often than systemd's default start limit

@@ -70,12 +70,14 @@ func Poll(fd int, events int16) (int16, error) {
 }
 
 // Unsent returns how many bytes wait in the kernel to be sent on fd, a TCP
-// connection (SIOCOUTQNSD, tcp(7)).
+// connection (TCP_INFO, tcp(7)). There is an ioctl for it, too, but to forbid those is
+// worth more.
 func Unsent(fd int) (int, error) {
-	var unsent int32
-	n, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQNSD, uintptr(unsafe.Pointer(&unsent)))
+	var info unix.TCPInfo
+	size := uint32(unsafe.Offsetof(info.Notsent_bytes) + unsafe.Sizeof(info.Notsent_bytes))
+	n, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	_, err := result(n, errno)
-	return int(unsent), err
+	return int(info.Notsent_bytes), err
 }
 
 // PathMax is how many bytes a path may have that Statx looks at.
