@@ -257,3 +257,28 @@ func (c *conn) writable(fd uintptr) (done bool) {
 	c.wrote, c.writeErr = max(n, 0), err
 	return true
 }
+
+// splice writes n bytes from pipe, which holds them, before deadline, and returns how
+// many it wrote: all, if there is no error.
+func (c *conn) splice(pipe, n int, deadline time.Time) (written int, err error) {
+	patient := false
+	move := func(fd uintptr) (done bool) {
+		for err = nil; err == nil && written < n; {
+			var moved int
+			moved, err = nowait.Splice(pipe, int(fd), n-written)
+			written += max(moved, 0)
+		}
+		return err != unix.EAGAIN || !patient
+	}
+	failed := c.raw.Write(move)
+	if failed == nil && err == unix.EAGAIN {
+		patient = true
+		c.SetWriteDeadline(deadline)
+		defer c.SetWriteDeadline(time.Time{})
+		failed = c.raw.Write(move)
+	}
+	if failed != nil {
+		err = failed
+	}
+	return written, err
+}

@@ -32,6 +32,7 @@ type exchange struct {
 	finished  bool         // no more is written
 	length    int64        // of the body; -1 where chunks say where it ends
 	written   int64        // of the body
+	expected  int64        // of that, by Splice
 	closes    bool         // the connection ends with this answer
 	err       error        // of writing
 	parts     [nowait.Parts][]byte
@@ -102,10 +103,9 @@ func (e *exchange) WriteAll(parts [][]byte) (written int64, err error) {
 }
 
 func (e *exchange) write(parts [][]byte) (int64, error) {
-	if e.err != nil {
-		return 0, e.err
+	if err := e.ready(); err != nil {
+		return 0, err
 	}
-	e.announce()
 	n := size(parts)
 	waits := n + int64(len(e.small))
 	now := e.written + waits
@@ -134,6 +134,15 @@ func size(parts [][]byte) (n int64) {
 		n += int64(len(p))
 	}
 	return n
+}
+
+// ready reports whether what comes next can be anything but what Splice writes.
+func (e *exchange) ready() error {
+	e.announce()
+	if e.err == nil && e.expected > 0 {
+		e.err = io.ErrUnexpectedEOF
+	}
+	return e.err
 }
 
 // announce notes the length that the header has, if it has one.
@@ -200,64 +209,58 @@ func (e *exchange) writeDeadline() time.Time {
 	return e.deadline
 }
 
-// ReadFrom copies from r, in the kernel where r is a connection and the length of
-// the body is known.
-func (e *exchange) ReadFrom(r io.Reader) (int64, error) {
-	e.announce()
-	if e.err != nil || e.length < 0 {
-		return io.Copy(struct{ io.Writer }{e}, r)
+// Expect announces that the next n bytes of the body come from a pipe, by Splice: as
+// one chunk where the length of the body is not known.
+func (e *exchange) Expect(n int64) error {
+	if err := e.ready(); err != nil {
+		return err
 	}
-	if !e.begun || len(e.small) > 0 {
-		if err := e.send(nil, soon); err != nil {
-			return 0, err
-		}
-	}
-	return e.splice(r)
-}
-
-// ReadChunk copies n bytes from r, as one chunk where the length of the body is
-// not known, in the kernel where r is a connection. If there are fewer, it is an
-// error to finish.
-func (e *exchange) ReadChunk(r io.Reader, n int64) (int64, error) {
-	e.announce()
-	if e.err != nil || e.length >= 0 {
-		return e.ReadFrom(r)
+	if e.length >= 0 && e.written+int64(len(e.small))+n > e.length {
+		e.err = http.ErrContentLength
+		return e.err
 	}
 	if len(e.small) > 0 {
 		if err := e.send(nil, soon); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if !e.begun {
 		e.begin()
 	}
-	e.chunk(n)
-	if err := e.flush(nil, nil, soon); err != nil {
-		return 0, err
+	if e.length < 0 {
+		e.chunk(n)
 	}
-	copied, err := e.splice(r)
-	e.head.Write(crlf)
-	if err == nil && copied != n {
-		e.err = io.ErrUnexpectedEOF
+	e.expected = n
+	if e.head.Len() == 0 {
+		return nil
 	}
-	return copied, err
+	return e.flush(nil, nil, soon)
 }
 
-func (e *exchange) splice(r io.Reader) (int64, error) {
-	e.c.SetWriteDeadline(e.writeDeadline())
-	defer e.c.SetWriteDeadline(time.Time{})
-	n, err := e.c.TCPConn.ReadFrom(r)
-	e.written += n
+// Splice writes n of the bytes that are expected from pipe, which holds them, in the
+// kernel. It returns how many it wrote: all, if there is no error.
+func (e *exchange) Splice(pipe, n int) (int64, error) {
+	if e.err == nil && int64(n) > e.expected {
+		e.err = http.ErrContentLength
+	}
+	if e.err != nil {
+		return 0, e.err
+	}
+	written, err := e.c.splice(pipe, n, e.writeDeadline())
+	e.written += int64(written)
+	e.expected -= int64(written)
 	e.err = err
-	return n, err
+	if e.expected == 0 && e.length < 0 {
+		e.head.Write(crlf)
+	}
+	return int64(written), err
 }
 
 // finish ends the answer. An error means that the scraper has not got it whole.
 func (e *exchange) finish() error {
-	if e.err != nil {
-		return e.err
+	if err := e.ready(); err != nil {
+		return err
 	}
-	e.announce()
 	if e.length < 0 && !e.begun {
 		e.length = int64(len(e.small))
 		e.header["Content-Length"] = []string{strconv.Itoa(len(e.small))}

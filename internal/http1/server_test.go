@@ -10,8 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,16 +149,16 @@ func TestSameAsNetHTTP(t *testing.T) {
 		"chunk by chunk": func(w http.ResponseWriter, r *http.Request) {
 			text(w)
 			for i := range 3 {
-				readChunk(w, strings.NewReader(large[:len(large)/2+i]))
+				splice(w, large[:len(large)/2+i])
 				fmt.Fprintln(w, i)
-				readChunk(w, strings.NewReader("x"))
+				splice(w, "x")
 			}
 		},
 		"chunk by chunk of known length": func(w http.ResponseWriter, r *http.Request) {
 			text(w)
 			w.Header().Set("Content-Length", fmt.Sprint(2*len(large)))
-			readChunk(w, strings.NewReader(large))
-			readChunk(w, strings.NewReader(large))
+			splice(w, large)
+			splice(w, large)
 		},
 		"fields": func(w http.ResponseWriter, r *http.Request) {
 			text(w)
@@ -196,15 +196,34 @@ func TestSameAsNetHTTP(t *testing.T) {
 	}
 }
 
-// readChunk has w copy what r holds, as a chunk where that is up to the handler.
-func readChunk(w http.ResponseWriter, r *strings.Reader) {
-	if c, ok := w.(interface {
-		ReadChunk(io.Reader, int64) (int64, error)
-	}); ok {
-		c.ReadChunk(r, r.Size())
+// splice has w take body in the kernel, as a chunk where that is up to the handler.
+func splice(w http.ResponseWriter, body string) {
+	e, ok := w.(*exchange)
+	if !ok {
+		io.WriteString(w, body)
 		return
 	}
-	io.Copy(w, r)
+	e.Expect(int64(len(body)))
+	pour(e, body)
+}
+
+// pour has e take body of what it expects, until that fails.
+func pour(e *exchange, body string) (err error) {
+	var pipe [2]int
+	if err := unix.Pipe(pipe[:]); err != nil {
+		return err
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	for piece := range slices.Chunk([]byte(body), 50_000) {
+		if _, err := unix.Write(pipe[1], piece); err != nil {
+			return err
+		}
+		if _, err := e.Splice(pipe[0], len(piece)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onlyReader hides what else a reader can do.
@@ -224,13 +243,29 @@ func TestBrokenAnswers(t *testing.T) {
 			io.WriteString(w, strings.Repeat("x", 9999))
 		},
 		"less than a chunk": func(w http.ResponseWriter, r *http.Request) {
+			splice(w, "1")
 			e := w.(*exchange)
-			e.ReadChunk(strings.NewReader("1"), 1)
-			e.ReadChunk(strings.NewReader("x\r\n0\r\n\r\n"), 100)
-			e.ReadChunk(strings.NewReader("1"), 1)
+			e.Expect(100)
+			pour(e, "x\r\n0\r\n\r\n")
+			splice(w, "1")
 		},
 		"less than a chunk, and no error": func(w http.ResponseWriter, r *http.Request) {
-			w.(*exchange).ReadChunk(strings.NewReader("x"), 3)
+			e := w.(*exchange)
+			e.Expect(3)
+			pour(e, "x")
+		},
+		"something else in a chunk": func(w http.ResponseWriter, r *http.Request) {
+			e := w.(*exchange)
+			e.Expect(3)
+			if _, err := io.WriteString(w, strings.Repeat("x", 10_000)); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("writing in a chunk: %v", err)
+			}
+		},
+		"more expected than announced": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "3")
+			if err := w.(*exchange).Expect(4); !errors.Is(err, http.ErrContentLength) {
+				t.Errorf("expecting too much: %v", err)
+			}
 		},
 		"nothing of what was announced": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "1") },
 		"no length in the length": func(w http.ResponseWriter, r *http.Request) {
@@ -508,14 +543,16 @@ func TestSlowReader(t *testing.T) {
 			_, err := w.Write(make([]byte, size))
 			return err
 		},
-		"copied in the kernel": func(w http.ResponseWriter) error {
+		"in the kernel": func(w http.ResponseWriter) error {
 			w.Header().Set("Content-Length", strconv.Itoa(size))
-			_, err := w.(io.ReaderFrom).ReadFrom(endless(t))
-			return err
+			e := w.(*exchange)
+			e.Expect(size)
+			return pour(e, strings.Repeat("x", size))
 		},
-		"a chunk copied in the kernel": func(w http.ResponseWriter) error {
-			_, err := w.(*exchange).ReadChunk(endless(t), size)
-			return err
+		"a chunk in the kernel": func(w http.ResponseWriter) error {
+			e := w.(*exchange)
+			e.Expect(size)
+			return pour(e, strings.Repeat("x", size))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -591,30 +628,6 @@ func TestAnswerNotTaken(t *testing.T) {
 			}
 		})
 	}
-}
-
-// endless returns a connection from which more can be read than any test needs.
-func endless(t *testing.T) net.Conn {
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	from, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer from.Close()
-		for block := make([]byte, 1<<16); err == nil; _, err = from.Write(block) {
-		}
-	}()
-	return c
 }
 
 // Who connects and says nothing is let go.

@@ -37,10 +37,6 @@ const (
 	// soon enough.
 	WatchAfter = 50 * time.Millisecond
 
-	// HangUpNotice is how long it may take until it is noticed that a scraper
-	// hung up, when writing to it has failed already.
-	HangUpNotice = 200 * time.Millisecond
-
 	// DrainGrace is how long a stop waits for clients to use their kept
 	// connections once more, and be told that they close. Without it the
 	// requests that cross with the closing are lost.
@@ -153,6 +149,14 @@ const (
 	// SplicedAtOnce is how much of a body is moved in the kernel before others have
 	// their turn: a fraction of a millisecond's work.
 	SplicedAtOnce = 1 << 20
+
+	// Pipe is how much of a body is between two sockets at once. It stays in the
+	// kernel: more than what a socket's buffer holds never comes at once.
+	Pipe = 256 << 10
+
+	// IdlePipes is how many pipes are kept for the next body that is moved in the
+	// kernel.
+	IdlePipes = 8
 
 	// ChunkExtra is how many bytes of extensions and trailers a chunked body may
 	// have. They mean nothing to a scrape, and no exporter sends any.

@@ -59,6 +59,13 @@ func Send(fd int, parts [][]byte, flags int) (int, error) {
 	return result(n, errno)
 }
 
+// Splice is splice(2) of at most n bytes between from and to, one of which is a pipe and
+// the other a non-blocking socket.
+func Splice(from, to, n int) (int, error) {
+	moved, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK)
+	return result(moved, errno)
+}
+
 // Poll returns which of events, and of those that need not be asked for, fd has
 // now: poll(2) without a wait.
 func Poll(fd int, events int16) (int16, error) {

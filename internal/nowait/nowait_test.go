@@ -84,6 +84,34 @@ func TestFull(t *testing.T) {
 	}
 }
 
+func TestSplice(t *testing.T) {
+	a, b := pair(t)
+	c, d := pair(t)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pipe[0]); unix.Close(pipe[1]) })
+	splice := func(from, to, n, want int, wantErr error) {
+		t.Helper()
+		if got, err := Splice(from, to, n); got != want || err != wantErr {
+			t.Errorf("%d, %v, want %d, %v", got, err, want, wantErr)
+		}
+	}
+	splice(b, pipe[1], 10, -1, unix.EAGAIN)
+	Write(a, []byte("one two"))
+	splice(b, pipe[1], 3, 3, nil)
+	splice(b, pipe[1], 10, 4, nil)
+	splice(pipe[0], c, 10, 7, nil)
+	splice(pipe[0], c, 10, -1, unix.EAGAIN)
+	buf := make([]byte, 10)
+	if n, err := Read(d, buf); err != nil || string(buf[:max(n, 0)]) != "one two" {
+		t.Errorf("%q, %v", buf[:max(n, 0)], err)
+	}
+	unix.Shutdown(a, unix.SHUT_WR)
+	splice(b, pipe[1], 10, 0, nil)
+}
+
 func TestPoll(t *testing.T) {
 	a, b := pair(t)
 	events := func(want int16) {

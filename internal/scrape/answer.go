@@ -136,19 +136,15 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 		return written, scraperError(err)
 	}
 	a.giveFull() // One block is enough now.
-	direct, _ := w.(io.ReaderFrom)
-	chunks, _ := w.(ChunkReader)
+	splicer, _ := w.(Splicer)
 	for !a.whole && err == nil {
 		// On one processor, a service that sends without end would take it from
 		// all others.
 		runtime.Gosched()
 		var n int64
-		switch ahead := min(a.framing.ahead(), limits.SplicedAtOnce); {
-		case direct != nil && a.length >= 0:
-			n, err = a.splice(ahead, func(r io.Reader) (int64, error) { return direct.ReadFrom(r) })
-		case chunks != nil && ahead >= limits.Block:
-			n, err = a.splice(ahead, func(r io.Reader) (int64, error) { return chunks.ReadChunk(r, ahead) })
-		default:
+		if ahead := min(a.framing.ahead(), limits.SplicedAtOnce); splicer != nil && ahead >= limits.Block {
+			n, err = a.splice(splicer, ahead)
+		} else {
 			n, err = a.copy(w)
 		}
 		written += n
@@ -177,36 +173,6 @@ func (a *Answer) writeGathered(w io.Writer) (written int64, err error) {
 // one.
 type AllWriter interface {
 	WriteAll(parts [][]byte) (written int64, err error)
-}
-
-// ChunkReader is a writer that can copy a part of known length from a connection
-// in the kernel, though the length of the whole is not known.
-type ChunkReader interface {
-	// ReadChunk copies n bytes from r, and returns how many it copied. An error
-	// ends what is written, as does r when it ends before that.
-	ReadChunk(r io.Reader, n int64) (int64, error)
-}
-
-// splice has from read the bytes that are ahead. Between a Unix and a TCP
-// connection that happens in the kernel.
-func (a *Answer) splice(ahead int64, from func(io.Reader) (int64, error)) (written int64, err error) {
-	rest := &io.LimitedReader{R: a.e.conn.UnixConn, N: ahead}
-	written, err = from(rest)
-	came := ahead - rest.N
-	a.e.received += came
-	a.size += came
-	a.framing.skip(came)
-	switch {
-	case err == nil && rest.N > 0:
-		return written, a.e.readError(io.ErrUnexpectedEOF)
-	case err == nil:
-		a.whole = a.framing.done
-		return written, nil
-	}
-	if a.e.failed(err) {
-		return written, a.e.readError(err)
-	}
-	return written, scraperError(err)
 }
 
 // copy copies what comes next, and what has come by then: each write wakes the

@@ -3,12 +3,9 @@ package scrape
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -165,15 +162,6 @@ func silent(fd uintptr) bool {
 	return err == nil && events == 0
 }
 
-// closed reports whether the service has closed the connection.
-func (e *exchange) closed() (closed bool) {
-	err := e.conn.raw.Control(func(fd uintptr) {
-		events, err := nowait.Poll(int(fd), 0)
-		closed = err == nil && events&unix.POLLHUP != 0
-	})
-	return err == nil && closed
-}
-
 // send writes as much of the request as the socket takes. A failure is no reason
 // not to read: a service may answer before it has read the request, and the
 // connection says what is wrong.
@@ -198,33 +186,6 @@ func (e *exchange) fill() error {
 		return err
 	}
 	return e.err
-}
-
-// failed reports whether err, of copying from the service to the scraper, is the
-// service's. The kernel does not say whose it is.
-func (e *exchange) failed(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Net == "unix" {
-		return true
-	}
-	// At the deadline the service's side fails at once, the scraper's only when
-	// its grace is over.
-	if deadline, ok := e.ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) {
-		if past := time.Since(deadline); past >= 0 && past < limits.AbortGrace/2 {
-			return true
-		}
-	}
-	// Both sides can be reset. That of the service is closed then; that of the
-	// scraper ends e.ctx, too, if not at once.
-	if !errors.Is(err, unix.ECONNRESET) || !e.closed() {
-		return false
-	}
-	select {
-	case <-e.ctx.Done():
-		return false
-	case <-time.After(limits.HangUpNotice):
-		return true
-	}
 }
 
 // nextBlock makes an empty block the one that is read into.
