@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"os/user"
@@ -65,6 +66,7 @@ func check(args []string, p process) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	dir := fs.String("sockdir", "./run", "")
 	file := fs.String("config.file", "", "")
+	webFile := fs.String("web.config.file", "", "")
 	lint := fs.Bool("lint", false, "")
 	output := fs.String("output", "table", "")
 	timeout := limits.ScrapeTimeout
@@ -76,18 +78,21 @@ func check(args []string, p process) error {
 	})
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
-		return usageError(err)
+		return usageError(fs, err)
 	}
 	for _, name := range fs.Args() {
 		if strings.HasPrefix(name, "-") {
 			return fmt.Errorf("%s stands after a name; flags go before names: %w", name, errUsage)
 		}
+		if _, err := netip.ParseAddrPort(name); err == nil || strings.Contains(name, "://") {
+			return fmt.Errorf("%s is an address; check asks the services themselves, by the names of their sockets, and curl asks an Aegis that runs: %w", name, errUsage)
+		}
 	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-output %q is neither table nor json: %w", *output, errUsage)
 	}
-	if given(fs, "config.file") && *file == "" {
-		return fmt.Errorf("-config.file is empty, it names a file: %w", errUsage)
+	if err := filesNamed(fs); err != nil {
+		return err
 	}
 	path, err := sockdirPath(*dir)
 	if err != nil {
@@ -96,6 +101,15 @@ func check(args []string, p process) error {
 	targets, err := readTargets(*file)
 	if err != nil {
 		return err
+	}
+	webConfig, err := readWebConfig(*webFile)
+	if err != nil {
+		return err
+	}
+	if *webFile != "" && !verifies(webConfig.TLSConfig.ClientAuth) {
+		for _, name := range byCertificate(targets) {
+			fmt.Fprintf(p.stderr, "aegis: %s: %s\n", name, certificatesUnverified)
+		}
 	}
 	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
@@ -248,17 +262,23 @@ func (c checker) scrape(name string) (exposition, error) {
 
 // report prints how the targets are.
 func report(p process, output, path string, results []checked, unserved []sockdir.Entry) error {
+	words := p.stdout
 	if output == "json" {
+		words = p.stderr
+	}
+	for _, e := range unserved {
+		fmt.Fprintf(words, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
+	}
+	if len(results) == 0 {
+		fmt.Fprintf(words, "There is no socket to scrape in %s; -sockdir names another folder.\n", path)
+	}
+	switch {
+	case output == "json":
 		enc := json.NewEncoder(p.stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(results)
-	}
-	for _, e := range unserved {
-		fmt.Fprintf(p.stdout, "%s is not served: %v\n", printableName(e.File), e.Err)
-	}
-	if len(results) == 0 {
-		_, err := fmt.Fprintf(p.stdout, "There is no socket to scrape in %s.\n", path)
-		return err
+	case len(results) == 0:
+		return nil
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSAMPLES")

@@ -53,10 +53,11 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 // warnOfCertificates logs which targets nobody gets at by a certificate, as none is
 // verified.
 func (d *daemon) warnOfCertificates(file config.File) {
-	for name, t := range file.Targets {
-		if !verifiesCertificates(d.webConfig) && t.Allow != nil && len(t.Allow.Certificates) > 0 {
-			d.log.Warn("allow: names certificates, and none are verified: that takes client_auth_type: RequireAndVerifyClientCert in -web.config.file", "target", name)
-		}
+	if verifies(d.webConfig.TLSConfig.ClientAuth) {
+		return
+	}
+	for _, name := range byCertificate(file) {
+		d.log.Warn(certificatesUnverified, "target", name)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -54,9 +56,13 @@ func (e *exposition) parse() (samples int, err error) {
 	case expfmt.TypeProtoDelim:
 		samples, err = countProtobuf(e.body)
 	case expfmt.TypeOpenMetrics:
-		samples, err = count(textparse.NewOpenMetricsParser(e.body, labels.NewSymbolTable()))
+		samples, err = countText(e.body, "# EOF\n", func(text []byte) textparse.Parser {
+			return textparse.NewOpenMetricsParser(text, labels.NewSymbolTable())
+		})
 	default:
-		samples, err = count(textparse.NewPromParser(e.body, labels.NewSymbolTable(), false))
+		samples, err = countText(e.body, "", func(text []byte) textparse.Parser {
+			return textparse.NewPromParser(text, labels.NewSymbolTable(), false)
+		})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
@@ -69,6 +75,41 @@ func (e *exposition) format() expfmt.FormatType {
 		return expfmt.TypeOpenMetrics
 	}
 	return expfmt.ResponseFormat(http.Header{"Content-Type": {e.contentType}}).FormatType()
+}
+
+// countText returns how many samples there are in body, of which the last line is
+// end. The error names the line that is wrong, if one is.
+func countText(body []byte, end string, parser func(text []byte) textparse.Parser) (samples int, err error) {
+	samples, err = count(parser(body))
+	if err == nil {
+		return samples, nil
+	}
+	// The parsers say not where they are, but no line depends on another.
+	i := 0
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) {
+		i++
+		if string(line)+"\n" == end {
+			continue
+		}
+		alone := append(slices.Clone(line), "\n"+end...)
+		if _, wrong := count(parser(alone)); wrong != nil {
+			return samples, lineError(i, string(line), wrong)
+		}
+	}
+	return samples, err
+}
+
+// lineError is err, of line i of an exposition, in words for who wrote the service.
+func lineError(i int, line string, err error) error {
+	says, _, _ := strings.Cut(err.Error(), " while parsing: ")
+	var number *strconv.NumError
+	switch {
+	case strings.HasSuffix(line, "\r"):
+		says = "it ends in CR LF, and lines of metrics end in LF"
+	case errors.As(err, &number):
+		says = fmt.Sprintf("%q is no number", number.Num)
+	}
+	return fmt.Errorf("line %d: %s, in %.200q", i, says, line)
 }
 
 // count returns how many samples p finds. As Prometheus, it takes no label twice.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"tulpa.dev/cadey/aegis/internal/systemd"
@@ -51,7 +52,14 @@ func contains(handed []net.Listener, hostport string) bool {
 func listen(hostport string) (net.Listener, error) {
 	_, port, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return nil, fmt.Errorf("-hostport %q is no ADDRESS:PORT such as [::]:31337 or 127.0.0.1:31337: %w", hostport, errUsage)
+		advice := ""
+		switch {
+		case strings.Contains(hostport, "://"):
+			advice = "; what stands before :// does not belong to it"
+		case strings.Count(hostport, ":") > 1:
+			advice = "; an IPv6 address takes brackets"
+		}
+		return nil, fmt.Errorf("-hostport %q is no ADDRESS:PORT such as [::]:31337 or 127.0.0.1:31337%s: %w", hostport, advice, errUsage)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return nil, fmt.Errorf("-hostport %q has no port from 0 to 65535: %w", hostport, errUsage)

@@ -113,18 +113,29 @@ func command(args []string, p process) error {
 func parse(fs *flag.FlagSet, args []string) error {
 	fs.SetOutput(io.Discard)
 	if err := fs.Parse(args); err != nil {
-		return usageError(err)
+		return usageError(fs, err)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q (a list is written with commas): %w", fs.Arg(0), errUsage)
+		return fmt.Errorf("unexpected argument %q (each flag takes one value; a list is written with commas): %w", fs.Arg(0), errUsage)
 	}
 	return nil
 }
 
-// usageError is err, of flags, as the caller's way of calling.
-func usageError(err error) error {
+// usageError is err, of parsing the flags of fs, as the caller's way of calling.
+func usageError(fs *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
-	return fmt.Errorf("%v: %w", err, errUsage)
+	says := err.Error()
+	if name, unknown := strings.CutPrefix(says, "flag provided but not defined: -"); unknown {
+		fs.VisitAll(func(f *flag.Flag) {
+			if letters(f.Name) == letters(name) {
+				says += "; it is -" + f.Name
+			}
+		})
+	}
+	return fmt.Errorf("%s: %w", says, errUsage)
 }
+
+// letters is name, of a flag, without what stands between its words.
+func letters(name string) string { return strings.NewReplacer("-", "", ".", "", "_", "").Replace(name) }

@@ -30,6 +30,8 @@ Flags of serve:
 Flags of check:
   -sockdir FOLDER         where the sockets are (default ./run)
   -config.file FILE       the targets file, which is checked too (default: none)
+  -web.config.file FILE   checked, but not used: no scrape goes over TLS here
+                          (default: none)
   -timeout DURATION       the scrape_timeout of your Prometheus (default 10s)
   -lint                   say what could be better about the metrics themselves
   -output FORMAT          table or json (default table)

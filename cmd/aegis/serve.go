@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
@@ -49,10 +50,8 @@ func serve(args []string, p process) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	for name, path := range map[string]string{"config.file": s.targetsFile, "web.config.file": s.webConfigFile} {
-		if given(fs, name) && path == "" {
-			return fmt.Errorf("-%s is empty, it names a file: %w", name, errUsage)
-		}
+	if err := filesNamed(fs); err != nil {
+		return err
 	}
 	s.hostportGiven = given(fs, "hostport")
 	if showVersion {
@@ -84,6 +83,16 @@ func readTargets(path string) (config.File, error) {
 		return config.File{}, nil
 	}
 	return config.Read(path)
+}
+
+// filesNamed returns an error if a flag that names a file was given and names none.
+func filesNamed(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		if strings.HasSuffix(f.Name, "config.file") && f.Value.String() == "" {
+			err = fmt.Errorf("-%s is empty, it names a file: %w", f.Name, errUsage)
+		}
+	})
+	return err
 }
 
 // given reports whether fs was given the flag called name.

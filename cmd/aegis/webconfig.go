@@ -1,10 +1,12 @@
 package main
 
 import (
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
 )
 
@@ -26,23 +29,17 @@ func readWebConfig(path string) (c exporterweb.Config, err error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		return c, fmt.Errorf("reading -web.config.file %s: it is a pipe, and is read again and again; give a file", path)
 	}
-	if err := exporterweb.Validate(path); err != nil {
-		// The library's errors may have lines.
-		says := strings.Join(strings.Fields(err.Error()), " ")
-		switch {
-		case strings.Contains(says, "bcrypt"):
-			says += "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"
-		case errors.Is(err, os.ErrPermission):
-			says += "; it is read as " + sockdir.Whoami()
-		}
-		return c, fmt.Errorf("reading -web.config.file %s: %s", path, says)
-	}
 	text, err := os.ReadFile(path)
+	if err == nil && yaml.Unmarshal(text, &c) == nil { // What fails here fails better below.
+		err = checkClientCAs(path, c.TLSConfig)
+	}
 	if err == nil {
-		err = yaml.Unmarshal(text, &c)
+		err = exporterweb.Validate(path)
 	}
 	if err != nil {
-		return c, fmt.Errorf("reading -web.config.file %s: %w", path, err)
+		// The library's errors may have lines.
+		says := strings.Join(strings.Fields(err.Error()), " ")
+		return c, fmt.Errorf("reading -web.config.file %s: %s%s", path, says, webConfigAdvice(says))
 	}
 	if len(c.Users) == 0 && !c.TLSConfig.IsEnabled() && len(c.HTTPConfig.Header) == 0 && c.RateLimiterConfig.Interval == 0 {
 		return c, fmt.Errorf("reading -web.config.file %s: it turns nothing on, neither tls_server_config nor basic_auth_users; without the flag Aegis serves plain HTTP", path)
@@ -50,9 +47,67 @@ func readWebConfig(path string) (c exporterweb.Config, err error) {
 	return c, nil
 }
 
-// verifiesCertificates reports whether c has scrapers' certificates verified.
-func verifiesCertificates(c exporterweb.Config) bool {
-	return c.TLSConfig.ClientAuth == "RequireAndVerifyClientCert" || c.TLSConfig.ClientAuth == "VerifyClientCertIfGiven"
+// webConfigAdvice is what to do about what the library says, where that can be known.
+func webConfigAdvice(says string) string {
+	for _, known := range []struct{ part, advice string }{
+		{"bcrypt", "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"},
+		{"permission denied", "; it is read as " + sockdir.Whoami()},
+		{"field targets not found", "; this is a targets file, which -config.file takes"},
+		{"invalid ClientAuth", "; client_auth_type is RequireAndVerifyClientCert, VerifyClientCertIfGiven, RequireAnyClientCert, RequestClientCert or NoClientCert"},
+		{"any PEM data in key input", "; the key itself goes under key, its file's name under key_file"},
+		{"any PEM data in certificate input", "; the certificate itself goes under cert, its file's name under cert_file"},
+		{"cannot start any token", "; a tab indents nothing, and what begins with @, % or ` needs quotes"},
+	} {
+		if strings.Contains(says, known.part) {
+			return known.advice
+		}
+	}
+	return ""
+}
+
+// checkClientCAs returns an error if certificates of scrapers are verified, and not by
+// what the file at path names: Go would take them of every authority that the system
+// trusts for web sites, or of none.
+func checkClientCAs(path string, c exporterweb.TLSConfig) error {
+	if !verifies(c.ClientAuth) {
+		return nil
+	}
+	certificates, from := []byte(c.ClientCAsText), "client_ca"
+	if c.ClientCAs != "" {
+		from = "client_ca_file " + c.ClientCAs
+		c.SetDirectory(filepath.Dir(path))
+		var err error
+		if certificates, err = os.ReadFile(c.ClientCAs); err != nil {
+			return fmt.Errorf("reading client_ca_file: %w", err)
+		}
+	}
+	switch {
+	case len(certificates) == 0 && c.ClientCAs == "":
+		return fmt.Errorf("client_auth_type %s takes a client_ca_file: the authority whose certificates may scrape", c.ClientAuth)
+	case !x509.NewCertPool().AppendCertsFromPEM(certificates):
+		return fmt.Errorf("there is no certificate in %s", from)
+	}
+	return nil
+}
+
+// verifies reports whether clientAuth, a client_auth_type, has certificates verified.
+func verifies(clientAuth string) bool {
+	return clientAuth == "RequireAndVerifyClientCert" || clientAuth == "VerifyClientCertIfGiven"
+}
+
+// certificatesUnverified is what is wrong where byCertificate has targets and
+// certificates are not verified.
+const certificatesUnverified = "allow: names certificates, and none are verified: that takes client_auth_type: RequireAndVerifyClientCert in -web.config.file"
+
+// byCertificate returns the targets that scrapers may see by their certificates.
+func byCertificate(file config.File) (names []string) {
+	for name, t := range file.Targets {
+		if t.Allow != nil && len(t.Allow.Certificates) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // settled is how long ago a file has to have changed for nobody to write to it still.

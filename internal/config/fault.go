@@ -115,6 +115,9 @@ var inWords = strings.NewReplacer(
 // anonymous is the type of allow, which has no name.
 var anonymous = regexp.MustCompile(` (in type|into) struct \{.*`)
 
+// webConfigKey is what is said of a key of the other file that Aegis takes.
+var webConfigKey = regexp.MustCompile(`^field (tls_server_config|basic_auth_users|http_server_config|rate_limit) not found`)
+
 // meaningFault is err, of YAML that does not mean a targets file.
 func meaningFault(err error) *Fault {
 	first, _, more := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n"), "\n")
@@ -130,6 +133,9 @@ func meaningFault(err error) *Fault {
 		return "; known are addresses and certificates"
 	})
 	says = inWords.Replace(says)
+	if webConfigKey.MatchString(says) {
+		says += "; this is a file for -web.config.file"
+	}
 	if more {
 		says += " (and more after that)"
 	}

@@ -105,7 +105,7 @@ func (f Folder) lookup(path string) (Socket, error) {
 
 var (
 	errInvalidName = fmt.Errorf("%w: not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, NameMax)
-	errNoSuffix    = fmt.Errorf("%w: a socket, but its name does not end in %s", ErrNotSocket, Suffix)
+	errNoSuffix    = fmt.Errorf("%w: a socket, but its name does not end in %s; have its service call it so", ErrNotSocket, Suffix)
 )
 
 // lookupError makes errno, met while looking at path, a failure to act on.

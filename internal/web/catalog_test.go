@@ -117,6 +117,10 @@ func TestTargetsFile(t *testing.T) {
 		t.Errorf("after a look at the folder it is %q", got.state.result)
 	}
 
+	if log := a.log.String(); !strings.Contains(log, `level=WARN msg="target is failing" target=absent reason=not_found error="no such socket: there is no `) || strings.Contains(log, "target is gone") {
+		t.Errorf("log:\n%s", log)
+	}
+
 	labels := discovered(t, a)
 	if got, want := fmt.Sprint(labels["/billing"]), "map[__metrics_path__:/billing job:bills team:money]"; got != want {
 		t.Errorf("labels of billing %s, want %s", got, want)

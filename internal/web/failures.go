@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -58,6 +59,12 @@ func failure(err error) (status int, result string) {
 		}
 	}
 	return http.StatusBadGateway, "invalid"
+}
+
+// Why returns what err, of an entry that is not served, says beside the short reason
+// that it is an instance of: where that stands in a list of such, it tells nothing.
+func Why(err error) string {
+	return strings.TrimPrefix(err.Error(), cause(err).Error()+": ")
 }
 
 // cause returns the short reason that err is an instance of.

@@ -37,8 +37,9 @@ type page struct {
 	Unserved         []unserved
 	// AccessErr is why owners, groups and modes are not known.
 	AccessErr error
-	StaleFile bool // the targets file in use is not the one that is there
-	Hidden    bool // an owner or group is
+	StaleFile bool   // the targets file in use is not the one that is there
+	FaultLine string // in which line that is wrong, if in one
+	Hidden    bool   // an owner or group is
 }
 
 // tally is how many sockets are in a state, and a link to them.
@@ -108,7 +109,11 @@ var pagePolicy = func() string {
 // page gathers what the page shows of the folder.
 func (s *Server) page(r *http.Request, v view) page {
 	now := time.Now()
-	p := page{Host: address(r), Folder: s.folder.String(), Now: now.UTC(), View: v, StaleFile: s.staleFile() != nil}
+	p := page{Host: address(r), Folder: s.folder.String(), Now: now.UTC(), View: v}
+	if err := s.staleFile(); err != nil {
+		p.StaleFile = true
+		_, p.FaultLine = fault(err)
+	}
 	entries, _, err := s.list(r)
 	if err != nil {
 		p.Err = err
@@ -143,7 +148,7 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 		case len(p.Unserved) >= limits.Page:
 			p.UnservedCut++
 		default:
-			p.Unserved = append(p.Unserved, unserved{shown(e.File), strings.TrimPrefix(e.Err.Error(), cause(e.Err).Error()+": ")})
+			p.Unserved = append(p.Unserved, unserved{shown(e.File), Why(e.Err)})
 		}
 	}
 	return sockets

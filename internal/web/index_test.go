@@ -218,9 +218,17 @@ func TestPageOfTargetsFile(t *testing.T) {
 	if strings.Contains(page, "secret") || strings.Contains(page, "broken") {
 		t.Errorf("what is not for this scraper is on the page, or a fault that is none:\n%s", page)
 	}
-	a.Retarget(config.File{}, errors.New("line 3"))
-	if page := a.get("/").body; !strings.Contains(page, "The targets file is broken") || strings.Contains(page, "line 3") {
-		t.Errorf("a broken file is not on the page, or its content is:\n%s", page)
+	for _, tt := range []struct {
+		err  error
+		says string
+	}{
+		{errors.New("oh no"), "The targets file is broken, and"},
+		{fmt.Errorf("oh no: %w", &config.Fault{Line: 3}), "The targets file is broken in line 3, and"},
+	} {
+		a.Retarget(config.File{}, tt.err)
+		if page := a.get("/").body; !strings.Contains(page, tt.says) || strings.Contains(page, "oh no") {
+			t.Errorf("%q is not on the page, or the file's content is:\n%s", tt.says, page)
+		}
 	}
 }
 

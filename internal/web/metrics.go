@@ -140,11 +140,20 @@ func (c fileCollector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	ch <- prometheus.MustNewConstMetric(fileUp, prometheus.GaugeValue, 0)
-	if fault := (*config.Fault)(nil); errors.As(err, &fault) {
-		line := ""
-		if fault.Line > 0 {
-			line = strconv.Itoa(fault.Line)
-		}
-		ch <- prometheus.MustNewConstMetric(fileFault, prometheus.GaugeValue, 1, string(fault.Reason), line)
+	if reason, line := fault(err); reason != "" {
+		ch <- prometheus.MustNewConstMetric(fileFault, prometheus.GaugeValue, 1, reason, line)
 	}
+}
+
+// fault returns what is wrong with the targets file and in which line, as far as err
+// says that.
+func fault(err error) (reason, line string) {
+	var fault *config.Fault
+	if !errors.As(err, &fault) {
+		return "", ""
+	}
+	if fault.Line > 0 {
+		line = strconv.Itoa(fault.Line)
+	}
+	return string(fault.Reason), line
 }

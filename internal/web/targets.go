@@ -36,8 +36,9 @@ func (o outcome) tells() bool {
 
 // state is what is known of a target.
 type state struct {
-	// result is resultOK while it is fine, resultNotFound when it is gone,
-	// otherwise why it fails; empty before the first scrape.
+	// result is resultOK while it is fine, resultNotFound when it is gone (where
+	// isGone says so), otherwise why it fails; empty before the first
+	// scrape.
 	result string
 	err    error
 }
@@ -88,8 +89,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	t := ts.byName[name]
 	// A folder that can be read but not searched shows its sockets and denies
 	// looking at them.
-	// And what the targets file names is a target whether it is there or not.
-	gone := o.result == resultNotFound && ts.catalog.Target(name).Socket == ""
+	gone := ts.isGone(name, o.result)
 	found = found || ts.listed[name] && !gone
 	switch {
 	case t == nil && !found:
@@ -120,7 +120,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	}
 	switch {
 	case !o.tells():
-	case o.result == resultNotFound && ts.catalog.Target(name).Socket == "":
+	case gone:
 		ts.gone(name, t, o)
 	default:
 		ts.change(name, t, o)
@@ -138,6 +138,12 @@ func (ts *targets) countDue(name string, now time.Time) bool {
 	return len(ts.byName) < limits.Targets
 }
 
+// isGone reports whether result means that name is no target any more. What has its
+// socket by the targets file is one whether that is there or not: without, it fails.
+func (ts *targets) isGone(name, result string) bool {
+	return result == resultNotFound && ts.catalog.Target(name).Socket == ""
+}
+
 // gone notes that the socket of t is not there any more.
 func (ts *targets) gone(name string, t *target, o outcome) {
 	if t.goneSince.IsZero() {
@@ -152,7 +158,8 @@ func (ts *targets) change(name string, t *target, o outcome) {
 	if t.state.result != o.result {
 		ts.announce()
 	}
-	if kindOfState(t.state.result) != kindOfState(o.result) {
+	kind := ts.kindOfState(name, o.result)
+	if kind != ts.kindOfState(name, t.state.result) {
 		t.since = o.at
 	}
 	t.state = state{result: o.result, err: o.err}
@@ -163,7 +170,7 @@ func (ts *targets) change(name string, t *target, o outcome) {
 		return
 	}
 	t.logged, t.loggedAt = o.result, o.at
-	switch o.result {
+	switch kind {
 	case resultOK:
 		ts.log.Info("target is fine", "target", name)
 	case resultNotFound:
@@ -175,9 +182,8 @@ func (ts *targets) change(name string, t *target, o outcome) {
 
 // kindOfState is result, or one for all ways of failing: a target that fails now in
 // this way and now in that has failed all the while.
-func kindOfState(result string) string {
-	switch result {
-	case "", resultOK, resultNotFound:
+func (ts *targets) kindOfState(name, result string) string {
+	if result == "" || result == resultOK || ts.isGone(name, result) {
 		return result
 	}
 	return "failing"
