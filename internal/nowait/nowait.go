@@ -4,12 +4,13 @@
 // Go takes every other system call for one that may last. While all is idle, its
 // monitor thread sleeps, and the first such call wakes it, for a millisecond of
 // looking fifty times whether that call has ended: on a daemon that answers one
-// scrape and is idle again that costs as much as the scrape. In exchange a call of this package
-// keeps its processor, and on one processor everybody waits with it. So no call that
-// may hang is made here: those of package sockdir say how they know.
+// scrape and is idle again that costs as much as the scrape. In exchange a call of
+// this package keeps its processor, and on one processor everybody waits with it. So
+// no call that may hang is made here: package sockdir says how it knows that of its
+// own.
 //
 // The package knows system calls only. Errors are plain unix.Errno; EINTR is none of
-// them, as signals interrupt only who waits (signal(7)).
+// them.
 package nowait
 
 import (
@@ -70,21 +71,32 @@ func Splice(from, to, n int) (int, error) {
 // now: poll(2) without a wait.
 func Poll(fd int, events int16) (int16, error) {
 	p := unix.PollFd{Fd: int32(fd), Events: events}
-	var now unix.Timespec
-	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
-	_, err := result(n, errno)
-	return p.Revents, err
+	for {
+		var now unix.Timespec
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+		// A signal that came before ends it, though it does not wait; the other calls
+		// here begin again by themselves then (SA_RESTART, signal(7)).
+		if errno != unix.EINTR {
+			_, err := result(n, errno)
+			return p.Revents, err
+		}
+	}
 }
 
 // Unsent returns how many bytes wait in the kernel to be sent on fd, a TCP
-// connection (TCP_INFO, tcp(7)). There is an ioctl for it, too, but to forbid those is
-// worth more.
+// connection (TCP_INFO, tcp(7)); none if that has ended. There is an ioctl for it, too,
+// but to forbid those is worth more.
 func Unsent(fd int) (int, error) {
 	var info unix.TCPInfo
 	size := uint32(unsafe.Offsetof(info.Notsent_bytes) + unsafe.Sizeof(info.Notsent_bytes))
 	n, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	_, err := result(n, errno)
-	return int(info.Notsent_bytes), err
+	if _, err := result(n, errno); err != nil {
+		return 0, err
+	}
+	if info.State == unix.BPF_TCP_CLOSE {
+		return 0, nil // Its count stays where it was when the connection was reset.
+	}
+	return int(info.Notsent_bytes), nil
 }
 
 // PathMax is how many bytes a path may have that Statx looks at.

@@ -138,6 +138,10 @@ func TestUnsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +161,10 @@ func TestUnsent(t *testing.T) {
 		}
 		if n, err := Unsent(int(fd)); n <= 0 || err != nil {
 			t.Errorf("when all is full: %d, %v, want more than 0", n, err)
+		}
+		peer.Close() // With all unread, so that resets the connection.
+		if n, err := Unsent(int(fd)); n != 0 || err != nil {
+			t.Errorf("after a reset: %d, %v, want 0", n, err)
 		}
 	})
 	a, _ := pair(t)
