@@ -97,9 +97,21 @@ func matchesAnswer(got, want string) bool {
 // is gone Aegis needs no restart. The file system is one of FUSE whose server
 // never answers.
 func TestFolderOnAFileSystemThatHangs(t *testing.T) {
+	for name, over := range map[string]func(folder string) string{
+		"over the folder":       func(folder string) string { return folder },
+		"over what leads there": filepath.Dir,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testHangingFileSystem(t, over)
+		})
+	}
+}
+
+// testHangingFileSystem has the file system come over what over says of the folder.
+func testHangingFileSystem(t *testing.T, over func(folder string) string) {
 	needsMount(t)
-	top := t.TempDir()
-	dir := filepath.Join(top, "run")
+	dir := filepath.Join(t.TempDir(), "run")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +125,13 @@ func TestFolderOnAFileSystemThatHangs(t *testing.T) {
 		missing(t, fmt.Sprintf("no FUSE here: %v", err))
 	}
 	defer fuse.Close()
-	if err := unix.Mount("aegis-test", dir, "fuse", unix.MS_NODEV|unix.MS_NOSUID, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse.Fd())); err != nil {
+	if err := unix.Mount("aegis-test", over(dir), "fuse", unix.MS_NODEV|unix.MS_NOSUID, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse.Fd())); err != nil {
 		missing(t, fmt.Sprintf("cannot mount FUSE here: %v", err))
 	}
-	unmount := func() { fuse.Close(); unix.Unmount(dir, unix.MNT_DETACH) }
+	unmount := func() { fuse.Close(); unix.Unmount(over(dir), unix.MNT_DETACH) }
 	t.Cleanup(unmount)
+	// When Aegis has answered anything, it has heard of the mount.
+	fetchWith(t, http.DefaultClient, "http://"+addr+"/-/healthy")
 
 	begin := time.Now()
 	c.SetDeadline(time.Now().Add(20 * time.Second))

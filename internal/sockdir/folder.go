@@ -53,8 +53,8 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 		return Socket{folder: f, path: path, ID: id}, nil
 	}
 	s, err := f.patientLookup(ctx, path)
-	if err == nil && !f.glance.judged(s.ID) {
-		_, err = patiently(ctx, f, func() (none struct{}, _ error) { f.glance.judge(s.ID); return }, nothing)
+	if err == nil && !f.glance.judged() {
+		_, err = patiently(ctx, f, func() (none struct{}, _ error) { f.glance.judge(); return }, nothing)
 	}
 	return s, err
 }

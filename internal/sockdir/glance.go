@@ -16,13 +16,20 @@ import (
 // cannot hang: where whatever is asked of it is answered by this machine's own
 // memory and disks. That costs a fifth less for each scrape (see package nowait).
 //
-// It trusts a mount only when a worker has judged it, and looks at which mount the
-// folder is before it looks into it. So a file system that is mounted over the
-// folder later, and hangs, meets a worker.
+// It trusts what a worker has judged, and that only until something is mounted or
+// unmounted anywhere: what hangs is then met by a worker, be it over the folder or
+// over what leads there. Aegis hears of a mount when it next waits for anything, which
+// leaves the moment until then: a file system that hangs in the moment in which it is
+// mounted is what the watchdog is for.
 type glancer struct {
-	folder string
-	near   atomic.Uint64 // the mount (STATX_MNT_ID_UNIQUE) that was judged not to hang; 0 if none was
-	far    atomic.Uint64 // the device that was last judged otherwise
+	folder  string                  // absolute, without . and ..
+	verdict atomic.Pointer[verdict] // nil before the first
+}
+
+// verdict is what a worker found.
+type verdict struct {
+	mount   uint64 // that the folder is on (STATX_MNT_ID_UNIQUE); 0 if a look at it may hang
+	changes uint64 // of mounts, when that was found
 }
 
 // nearby is which file systems ask nobody else. An overlay may lie over one that does.
@@ -40,19 +47,13 @@ var nearby = []uint32{
 // look returns the identity of the socket at path, which is in the folder. It
 // reports false if somebody with more time has to look.
 func (g *glancer) look(path string) (ID, bool) {
-	mount := g.near.Load()
-	if mount == 0 {
+	v := g.verdict.Load()
+	if v == nil || v.mount == 0 || v.changes != mounts().changes() {
 		return ID{}, false
 	}
 	var st unix.Statx_t
-	// Of a mount's root it is not asked of the file system which mount it is.
-	err := nowait.Statx(g.folder, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID_UNIQUE, &st)
-	if err != nil || mountOf(&st) != mount {
-		g.near.CompareAndSwap(mount, 0)
-		return ID{}, false
-	}
-	err = nowait.Statx(path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, &st)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != mount {
+	err := nowait.Statx(path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, &st)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != v.mount {
 		return ID{}, false
 	}
 	return ID{
@@ -70,58 +71,59 @@ func mountOf(st *unix.Statx_t) uint64 {
 	return st.Mnt_id
 }
 
-// judged reports whether it is known what to think of the mount on which id was
-// just found in the folder.
-func (g *glancer) judged(id ID) bool {
-	return g.near.Load() != 0 || g.far.Load() == id.dev
+// judged reports whether it is known what to think of the folder.
+func (g *glancer) judged() bool {
+	v := g.verdict.Load()
+	return v != nil && v.changes == mounts().changes()
 }
 
-// judge judges the mount that the folder is on, where id was just found. It may
-// hang.
-func (g *glancer) judge(id ID) {
-	if mount := g.mount(); mount != 0 {
-		g.near.Store(mount)
-	} else {
-		g.far.Store(id.dev)
+// judge finds what to think of the folder, which is there. It may hang.
+func (g *glancer) judge() {
+	v := verdict{changes: mounts().changes()}
+	err := mounts().err
+	if err == nil {
+		v.mount, err = g.mount()
+	}
+	if !exhausted(err) { // Else it may be otherwise next time.
+		g.verdict.Store(&v)
 	}
 }
 
-// mount returns the mount that the folder is on, if that is near, and what leads
-// there; otherwise 0.
-func (g *glancer) mount() uint64 {
+// mount returns the mount that the folder is on, if that is near, and all that leads
+// there; otherwise 0. An error says why neither is known.
+func (g *glancer) mount() (uint64, error) {
 	fd, err := unix.Open(g.folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	defer unix.Close(fd)
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st); err != nil {
-		return 0
+		return 0, err
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || !near(&fs) {
-		return 0
+		return 0, err
 	}
-	resolved, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-	if err != nil || !leadsNear(resolved) || !leadsNear(g.folder) {
-		return 0
+	// A link could lead through anything.
+	if resolved, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil || resolved != g.folder {
+		return 0, err
 	}
-	return mountOf(&st)
+	if leads, err := leadsNear(g.folder); err != nil || !leads {
+		return 0, err
+	}
+	return mountOf(&st), nil
 }
 
 // leadsNear reports whether all folders that path is in are near.
-func leadsNear(path string) bool {
-	for {
-		parent := filepath.Dir(path)
-		if parent == path {
-			return true
-		}
+func leadsNear(path string) (bool, error) {
+	for parent := filepath.Dir(path); parent != path; path, parent = parent, filepath.Dir(parent) {
 		var fs unix.Statfs_t
 		if err := unix.Statfs(parent, &fs); err != nil || !near(&fs) {
-			return false
+			return false, err
 		}
-		path = parent
 	}
+	return true, nil
 }
 
 func near(fs *unix.Statfs_t) bool { return slices.Contains(nearby, uint32(fs.Type)) }

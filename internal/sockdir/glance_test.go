@@ -2,10 +2,11 @@ package sockdir
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,13 +16,24 @@ func nearFolder(t *testing.T) Folder {
 	t.Helper()
 	f := New(t.TempDir())
 	listen(t, f.path, "first", "")
-	if _, err := f.Lookup(t.Context(), "first"); err != nil {
-		t.Fatal(err)
-	}
-	if f.glance.near.Load() == 0 {
+	if _, ok := glance(t, f, "first"); !ok {
 		missing(t, f.path+" is on a file system that may hang, or Linux is older than 6.8")
 	}
 	return f
+}
+
+// glance looks at name in f, which is judged before: anew, as other tests may mount
+// something elsewhere at any moment.
+func glance(t *testing.T, f Folder, name string) (ID, bool) {
+	t.Helper()
+	for {
+		if _, err := f.Lookup(t.Context(), "first"); err != nil {
+			t.Fatal(err)
+		}
+		if id, ok := f.glance.look(filepath.Join(f.path, name+Suffix)); ok || f.glance.judged() {
+			return id, ok
+		}
+	}
 }
 
 func missing(t *testing.T, what string) {
@@ -39,7 +51,7 @@ func TestGlance(t *testing.T) {
 	path := filepath.Join(f.path, "svc"+Suffix)
 	look := func(when string, want bool) (id ID) {
 		t.Helper()
-		id, ok := f.glance.look(path)
+		id, ok := glance(t, f, "svc")
 		if ok != want {
 			t.Errorf("%s: found %v, want %v", when, ok, want)
 		}
@@ -80,53 +92,105 @@ func TestGlance(t *testing.T) {
 	look("a plain file", false)
 }
 
-// What is mounted over the folder is not looked into before a worker judged it.
+// What is mounted over the folder, or over what leads there, is not trusted before a
+// worker judged it.
 func TestGlanceSeesMounts(t *testing.T) {
-	f := nearFolder(t)
-	path := filepath.Join(f.path, "first"+Suffix)
-	mount := func() {
-		t.Helper()
-		if err := unix.Mount("aegis-test", f.path, "tmpfs", 0, ""); err != nil {
-			missing(t, "cannot mount a tmpfs here: "+err.Error())
-		}
-		t.Cleanup(func() { unix.Unmount(f.path, unix.MNT_DETACH) })
-	}
-	trusts := func(when string, want bool) {
-		t.Helper()
-		if _, ok := f.glance.look(path); ok != want {
-			t.Errorf("%s: found %v, want %v", when, ok, want)
-		}
-	}
-	trusts("at first", true)
-	mount()
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	trusts("another mount", false)
-	if _, err := f.Lookup(t.Context(), "first"); err != nil {
-		t.Fatal(err)
-	}
-	trusts("judged", true)
-	if err := unix.Unmount(f.path, unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
-	}
-	mount() // As like the one before as can be.
-	trusts("the next mount", false)
-	if _, err := f.Lookup(t.Context(), "first"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("Lookup in an empty mount: %v, want %v", err, ErrNotFound)
+	for name, over := range map[string]func(folder string) string{
+		"the folder":       func(folder string) string { return folder },
+		"what leads there": filepath.Dir,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := nearFolder(t)
+			path := filepath.Join(f.path, "first"+Suffix)
+			distrusts := func(what string) {
+				t.Helper()
+				if _, ok := f.glance.look(path); ok {
+					t.Errorf("%s is looked into", what)
+				}
+			}
+			mount(t, over(f.path), "tmpfs", "")
+			if err := os.MkdirAll(f.path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			listen(t, f.path, "first", "")
+			distrusts("another mount")
+			awaitNotice(t, f)
+			if _, ok := glance(t, f, "first"); !ok {
+				t.Error("another mount is not looked into when it was judged")
+			}
+			if err := unix.Unmount(over(f.path), unix.MNT_DETACH); err != nil {
+				t.Fatal(err)
+			}
+			mount(t, over(f.path), "tmpfs", "") // As like the one before as can be.
+			distrusts("the next mount")
+			if _, err := f.Lookup(t.Context(), "first"); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoFolder) {
+				t.Errorf("Lookup in an empty mount: %v, want %v or %v", err, ErrNotFound, ErrNoFolder)
+			}
+		})
 	}
 }
 
-func TestNotNear(t *testing.T) {
-	for _, path := range []string{"/proc/self", filepath.Join(t.TempDir(), "absent")} {
-		g := glancer{folder: path}
-		if mount := g.mount(); mount != 0 {
-			t.Errorf("%s is taken to be near (mount %d)", path, mount)
+// A mount anywhere is noticed, each time.
+func TestMountsAreNoticed(t *testing.T) {
+	f := nearFolder(t)
+	for range 5 {
+		mount(t, t.TempDir(), "tmpfs", "")
+		awaitNotice(t, f)
+		glance(t, f, "first")
+	}
+}
+
+// awaitNotice waits until a mount was noticed after f was judged.
+func awaitNotice(t *testing.T, f Folder) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); f.glance.judged(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("a mount was not noticed")
 		}
 	}
-	if leadsNear("/proc/self/fd") {
-		t.Error("what is in /proc/self is taken to be near")
+}
+
+// mount mounts a file system of that kind on path, until the test ends.
+func mount(t *testing.T, path, kind, options string) {
+	t.Helper()
+	if err := unix.Mount("aegis-test", path, kind, 0, options); err != nil {
+		missing(t, "cannot mount "+kind+" here: "+err.Error())
 	}
+	t.Cleanup(func() { unix.Unmount(path, unix.MNT_DETACH) })
+}
+
+func TestNotNear(t *testing.T) {
+	notNear := func(t *testing.T, folder string) {
+		t.Helper()
+		g := glancer{folder: folder}
+		if mount, err := g.mount(); mount != 0 {
+			t.Errorf("%s is taken to be near (mount %d, %v)", folder, mount, err)
+		}
+	}
+	notNear(t, "/proc/self")
+	notNear(t, filepath.Join(t.TempDir(), "absent"))
+	t.Run("a link", func(t *testing.T) {
+		f := nearFolder(t)
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(f.path, link); err != nil {
+			t.Fatal(err)
+		}
+		notNear(t, link)
+	})
+	t.Run("what leads there", func(t *testing.T) {
+		f := nearFolder(t)
+		for _, dir := range []string{"lower", "upper", "work", "far"} {
+			if err := os.Mkdir(filepath.Join(f.path, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		far := filepath.Join(f.path, "far")
+		mount(t, far, "overlay", "lowerdir="+f.path+"/lower,upperdir="+f.path+"/upper,workdir="+f.path+"/work")
+		dir := filepath.Join(far, "run")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mount(t, dir, "tmpfs", "")
+		notNear(t, dir)
+	})
 }
