@@ -39,13 +39,26 @@ func (w *neverWaits) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// write writes the lines: the first at once, and those of each limits.LogTogether after
+// that together, as a write costs as much as a scrape.
 func (w *neverWaits) write() {
 	for line := range w.lines {
-		w.to.Write(line)
-		if n := w.lost.Swap(0); n > 0 {
-			fmt.Fprintf(w.to, "%saegis: %d lines of the log are lost here, as nobody read it in time\n", journalPrefix("<4>"), n)
+		n := int64(1)
+		for more := true; more && len(line) < limits.LogWrite; {
+			select {
+			case next := <-w.lines:
+				line = append(line, next...)
+				n++
+			default:
+				more = false
+			}
 		}
-		w.pending.Add(-1)
+		w.to.Write(line)
+		if lost := w.lost.Swap(0); lost > 0 {
+			fmt.Fprintf(w.to, "%saegis: %d lines of the log are lost here, as nobody read it in time\n", journalPrefix("<4>"), lost)
+		}
+		w.pending.Add(-n)
+		time.Sleep(limits.LogTogether)
 	}
 }
 

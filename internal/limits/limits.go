@@ -240,6 +240,13 @@ const (
 	// lost: those of a second in which every target of a large host fails.
 	LogLines = 1000
 
+	// LogTogether is how long lines of the log wait for others, to be written with
+	// them, after the first was written: nobody sees that it is not at once.
+	LogTogether = 10 * time.Millisecond
+
+	// LogWrite is how many bytes of lines are written together, and a line more.
+	LogWrite = 32 << 10
+
 	// LogFlush is how long the end waits for the rest of the log to be read.
 	LogFlush = time.Second
 

@@ -99,24 +99,74 @@ func Unsent(fd int) (int, error) {
 	return int(info.Notsent_bytes), nil
 }
 
-// PathMax is how many bytes a path may have that Statx looks at.
+// PathMax is how many bytes a path may have.
 const PathMax = 511
 
-// Statx is statx(2) of path. Nothing in it keeps that from waiting; the caller does.
-// A path longer than PathMax is ENAMETOOLONG, one with a NUL in it EINVAL.
-func Statx(path string, flags, mask int, st *unix.Statx_t) error {
+// cPath is a path as system calls take it.
+type cPath [PathMax + 1]byte
+
+// set sets p. A path longer than PathMax is ENAMETOOLONG, one with a NUL in it EINVAL.
+func (p *cPath) set(path string) error {
 	switch {
 	case len(path) > PathMax:
 		return unix.ENAMETOOLONG
 	case strings.IndexByte(path, 0) >= 0:
 		return unix.EINVAL
 	}
-	var name [PathMax + 1]byte
-	copy(name[:], path)
+	copy(p[:], path)
+	return nil
+}
+
+// Open is open(2) of path with O_PATH and O_CLOEXEC beside flags. Nothing in it keeps
+// that from waiting for the file system; the caller does. A path longer than PathMax
+// is ENAMETOOLONG, one with a NUL in it EINVAL.
+func Open(path string, flags int) (fd int, err error) {
+	var name cPath
+	if err := name.set(path); err != nil {
+		return -1, err
+	}
 	here := unix.AT_FDCWD
-	n, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(here), uintptr(unsafe.Pointer(&name)), uintptr(flags), uintptr(mask), uintptr(unsafe.Pointer(st)), 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(here), uintptr(unsafe.Pointer(&name)), uintptr(flags|unix.O_PATH|unix.O_CLOEXEC), 0, 0, 0)
+	return result(n, errno)
+}
+
+// Close is close(2) of what Open opened.
+func Close(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// Statx is statx(2) of path, which starts from the folder dir where it does not begin
+// with a slash. Waiting and path are as in Open.
+func Statx(dir int, path string, flags, mask int, st *unix.Statx_t) error {
+	var name cPath
+	if err := name.set(path); err != nil {
+		return err
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(&name)), uintptr(flags), uintptr(mask), uintptr(unsafe.Pointer(st)), 0)
 	_, err := result(n, errno)
 	return err
+}
+
+// Connect makes a non-blocking stream socket and connects it to the Unix socket at
+// path: socket(2) and connect(2). If that socket's backlog is full, that is EAGAIN.
+// Waiting is as in Open; a path longer than a socket address holds is ENAMETOOLONG.
+func Connect(path string) (fd int, err error) {
+	address := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	if len(path) >= len(address.Path) {
+		return -1, unix.ENAMETOOLONG
+	}
+	for i := range len(path) {
+		address.Path[i] = int8(path[i])
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if fd, err = result(n, errno); err != nil {
+		return fd, err
+	}
+	size := unsafe.Offsetof(address.Path) + uintptr(len(path)) + 1
+	n, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&address)), size)
+	if _, err := result(n, errno); err != nil {
+		Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 func result(n uintptr, errno unix.Errno) (int, error) {

@@ -3,7 +3,9 @@ package nowait
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -180,7 +182,7 @@ func TestStatx(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got unix.Statx_t
-	if err := Statx(dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &got); err != nil {
+	if err := Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &got); err != nil {
 		t.Fatal(err)
 	}
 	if dev := unix.Mkdev(got.Dev_major, got.Dev_minor); dev != uint64(want.Dev) || got.Ino != want.Ino || uint32(got.Mode) != want.Mode {
@@ -191,8 +193,52 @@ func TestStatx(t *testing.T) {
 		dir + "\x00":                       unix.EINVAL,
 		"/" + strings.Repeat("x", PathMax): unix.ENAMETOOLONG,
 	} {
-		if err := Statx(path, 0, unix.STATX_BASIC_STATS, &got); !errors.Is(err, want) {
+		if err := Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS, &got); !errors.Is(err, want) {
 			t.Errorf("%.40q: %v, want %v", path, err, want)
 		}
+	}
+}
+
+func TestConnect(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "svc.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	at, err := Open(path, unix.O_NOFOLLOW)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named, open unix.Statx_t
+	err = errors.Join(Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS, &named), Statx(at, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &open))
+	if err != nil || named != open {
+		t.Errorf("open on inode %d, %v; want %d", open.Ino, err, named.Ino)
+	}
+	for _, path := range []string{path, fmt.Sprintf("/proc/self/fd/%d", at)} {
+		fd, err := Connect(path)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if n, err := Read(fd, make([]byte, 1)); err != unix.EAGAIN {
+			t.Errorf("%s: Read of nothing: %d, %v, want %v", path, n, err, unix.EAGAIN)
+		}
+		Close(fd)
+	}
+	Close(at)
+	if err := Statx(at, "", unix.AT_EMPTY_PATH, 0, &open); err != unix.EBADF {
+		t.Errorf("closed, but %v", err)
+	}
+	for path, want := range map[string]error{
+		path + ".absent":               unix.ENOENT,
+		os.DevNull:                     unix.ECONNREFUSED,
+		"/" + strings.Repeat("x", 107): unix.ENAMETOOLONG,
+	} {
+		if _, err := Connect(path); err != want {
+			t.Errorf("%.40q: %v, want %v", path, err, want)
+		}
+	}
+	if _, err := Open(path+".absent", 0); err != unix.ENOENT {
+		t.Errorf("Open of nothing: %v, want %v", err, unix.ENOENT)
 	}
 }

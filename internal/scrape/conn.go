@@ -2,7 +2,7 @@ package scrape
 
 import (
 	"context"
-	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,7 +13,7 @@ import (
 // conn is a connection to a service. It holds no buffer: buffers belong to a
 // scrape, since most connections are idle most of the time.
 type conn struct {
-	*net.UnixConn
+	*os.File
 	raw  syscall.RawConn
 	id   sockdir.ID
 	open *atomic.Int64
@@ -26,20 +26,20 @@ type conn struct {
 }
 
 func dial(ctx context.Context, s sockdir.Socket, open *atomic.Int64) (*conn, error) {
-	uc, id, err := s.Dial(ctx)
+	file, id, err := s.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := uc.SyscallConn()
+	raw, err := file.SyscallConn()
 	if err != nil {
-		uc.Close()
+		file.Close()
 		return nil, err
 	}
 	open.Add(1)
-	return &conn{UnixConn: uc, raw: raw, id: id, open: open}, nil
+	return &conn{File: file, raw: raw, id: id, open: open}, nil
 }
 
 func (c *conn) close() {
-	c.UnixConn.Close()
+	c.File.Close()
 	c.open.Add(-1)
 }

@@ -21,21 +21,17 @@ func connected(t testing.TB) (*conn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := make([]net.Conn, 2)
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "pair")
-		ends[i], err = net.FileConn(f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	ours := ends[0].(*net.UnixConn)
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	defer theirs.Close()
 	raw, err := ours.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &conn{UnixConn: ours, raw: raw, open: new(atomic.Int64)}, ends[1]
+	service, err := net.FileConn(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &conn{File: ours, raw: raw, open: new(atomic.Int64)}, service
 }
 
 // get is what net/http needs to know of the request.

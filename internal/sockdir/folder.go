@@ -33,7 +33,7 @@ type Folder struct {
 
 // New returns the folder at path, which need not exist.
 func New(path string) Folder {
-	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path}}
+	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path, mounts: mounts()}}
 	f.looks.New = func() any { return newLook(f) }
 	return f
 }

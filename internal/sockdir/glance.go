@@ -12,9 +12,10 @@ import (
 	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
-// glancer looks at a folder's sockets without a worker, where its file system
-// cannot hang: where whatever is asked of it is answered by this machine's own
-// memory and disks. That costs a fifth less for each scrape (see package nowait).
+// glancer looks at a folder's sockets, and connects to them, without a worker where
+// its file system cannot hang: where whatever is asked of it is answered by this
+// machine's own memory and disks. That costs a fifth less for each scrape (see package
+// nowait).
 //
 // It trusts what a worker has judged, and that only until something is mounted or
 // unmounted anywhere: what hangs is then met by a worker, be it over the folder or
@@ -22,7 +23,8 @@ import (
 // leaves the moment until then: a file system that hangs in the moment in which it is
 // mounted is what the watchdog is for.
 type glancer struct {
-	folder  string                  // absolute, without . and ..
+	folder  string // absolute, without . and ..
+	mounts  *mountWatch
 	verdict atomic.Pointer[verdict] // nil before the first
 }
 
@@ -47,13 +49,44 @@ var nearby = []uint32{
 // look returns the identity of the socket at path, which is in the folder. It
 // reports false if somebody with more time has to look.
 func (g *glancer) look(path string) (ID, bool) {
-	v := g.verdict.Load()
-	if v == nil || v.mount == 0 || v.changes != mounts().changes() {
+	mount := g.near()
+	if mount == 0 {
 		return ID{}, false
 	}
+	return glance(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, mount)
+}
+
+// dial connects to the socket at path, which is in the folder, and returns which that
+// is. It reports false if somebody with more time has to, were it only to say why that
+// fails.
+func (g *glancer) dial(path string) (reached, bool) {
+	mount := g.near()
+	if mount == 0 {
+		return reached{}, false
+	}
+	at, err := nowait.Open(path, unix.O_NOFOLLOW)
+	if err != nil {
+		return reached{}, false
+	}
+	defer nowait.Close(at)
+	id, ok := glance(at, "", unix.AT_EMPTY_PATH, mount)
+	if !ok {
+		return reached{}, false
+	}
+	fd, err := nowait.Connect(descriptorPath(at))
+	if err != nil {
+		return reached{}, false
+	}
+	conn, err := connection(fd)
+	return reached{conn, id}, err == nil
+}
+
+// glance returns the identity of the socket at path. It reports false if it is none,
+// or on another mount.
+func glance(dir int, path string, flags int, mount uint64) (ID, bool) {
 	var st unix.Statx_t
-	err := nowait.Statx(path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, &st)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != v.mount {
+	err := nowait.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, &st)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != mount {
 		return ID{}, false
 	}
 	return ID{
@@ -71,16 +104,25 @@ func mountOf(st *unix.Statx_t) uint64 {
 	return st.Mnt_id
 }
 
+// near returns the mount that the folder is on, if nothing there can hang; 0 if it
+// may, or that is not known.
+func (g *glancer) near() uint64 {
+	if v := g.verdict.Load(); v != nil && v.changes == g.mounts.changes() {
+		return v.mount
+	}
+	return 0
+}
+
 // judged reports whether it is known what to think of the folder.
 func (g *glancer) judged() bool {
 	v := g.verdict.Load()
-	return v != nil && v.changes == mounts().changes()
+	return v != nil && v.changes == g.mounts.changes()
 }
 
 // judge finds what to think of the folder, which is there. It may hang.
 func (g *glancer) judge() {
-	v := verdict{changes: mounts().changes()}
-	err := mounts().err
+	v := verdict{changes: g.mounts.changes()}
+	err := g.mounts.err
 	if err == nil {
 		v.mount, err = g.mount()
 	}
@@ -102,7 +144,7 @@ func (g *glancer) mount() (uint64, error) {
 		return 0, err
 	}
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil || !near(&fs) {
+	if err := unix.Fstatfs(fd, &fs); err != nil || !isNear(&fs) {
 		return 0, err
 	}
 	// A link could lead through anything.
@@ -119,11 +161,11 @@ func (g *glancer) mount() (uint64, error) {
 func leadsNear(path string) (bool, error) {
 	for parent := filepath.Dir(path); parent != path; path, parent = parent, filepath.Dir(parent) {
 		var fs unix.Statfs_t
-		if err := unix.Statfs(parent, &fs); err != nil || !near(&fs) {
+		if err := unix.Statfs(parent, &fs); err != nil || !isNear(&fs) {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func near(fs *unix.Statfs_t) bool { return slices.Contains(nearby, uint32(fs.Type)) }
+func isNear(fs *unix.Statfs_t) bool { return slices.Contains(nearby, uint32(fs.Type)) }

@@ -16,15 +16,15 @@ func nearFolder(t *testing.T) Folder {
 	t.Helper()
 	f := New(t.TempDir())
 	listen(t, f.path, "first", "")
-	if _, ok := glance(t, f, "first"); !ok {
+	if _, ok := atAGlance(t, f, "first"); !ok {
 		missing(t, f.path+" is on a file system that may hang, or Linux is older than 6.8")
 	}
 	return f
 }
 
-// glance looks at name in f, which is judged before: anew, as other tests may mount
+// atAGlance looks at name in f, which is judged before: anew, as other tests may mount
 // something elsewhere at any moment.
-func glance(t *testing.T, f Folder, name string) (ID, bool) {
+func atAGlance(t *testing.T, f Folder, name string) (ID, bool) {
 	t.Helper()
 	for {
 		if _, err := f.Lookup(t.Context(), "first"); err != nil {
@@ -51,7 +51,7 @@ func TestGlance(t *testing.T) {
 	path := filepath.Join(f.path, "svc"+Suffix)
 	look := func(when string, want bool) (id ID) {
 		t.Helper()
-		id, ok := glance(t, f, "svc")
+		id, ok := atAGlance(t, f, "svc")
 		if ok != want {
 			t.Errorf("%s: found %v, want %v", when, ok, want)
 		}
@@ -67,6 +67,22 @@ func TestGlance(t *testing.T) {
 	if err != nil || s.ID != id {
 		t.Fatalf("Lookup: %v, %v, want %v", s.ID, err, id)
 	}
+	reaches := func(when string, want bool) {
+		t.Helper()
+		atAGlance(t, f, "svc")
+		r, ok := f.glance.dial(path)
+		if ok {
+			r.conn.Close()
+		}
+		// What is mounted elsewhere meanwhile is no failure.
+		if ok != want && f.glance.judged() {
+			t.Errorf("%s: reached %v, want %v", when, ok, want)
+		}
+		if ok && r.id != id {
+			t.Errorf("%s: reached %v, want %v", when, r.id, id)
+		}
+	}
+	reaches("a socket", true)
 	c, dialled, err := s.Dial(t.Context())
 	if err != nil || dialled != id {
 		t.Fatalf("Dial reached %v, %v, want %v", dialled, err, id)
@@ -81,15 +97,18 @@ func TestGlance(t *testing.T) {
 	}
 	l.Close()
 	look("removed", false)
+	reaches("removed", false)
 	if err := os.Symlink("first"+Suffix, path); err != nil {
 		t.Fatal(err)
 	}
 	look("a link", false)
+	reaches("a link", false)
 	os.Remove(path)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	look("a plain file", false)
+	reaches("a plain file", false)
 }
 
 // What is mounted over the folder, or over what leads there, is not trusted before a
@@ -115,7 +134,7 @@ func TestGlanceSeesMounts(t *testing.T) {
 			listen(t, f.path, "first", "")
 			distrusts("another mount")
 			awaitNotice(t, f)
-			if _, ok := glance(t, f, "first"); !ok {
+			if _, ok := atAGlance(t, f, "first"); !ok {
 				t.Error("another mount is not looked into when it was judged")
 			}
 			if err := unix.Unmount(over(f.path), unix.MNT_DETACH); err != nil {
@@ -136,7 +155,7 @@ func TestMountsAreNoticed(t *testing.T) {
 	for range 5 {
 		mount(t, t.TempDir(), "tmpfs", "")
 		awaitNotice(t, f)
-		glance(t, f, "first")
+		atAGlance(t, f, "first")
 	}
 }
 

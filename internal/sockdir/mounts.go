@@ -7,7 +7,7 @@ import (
 )
 
 // mounts counts what is mounted and unmounted, wherever this process could come
-// across it. There is one for the process, from when it is first asked for.
+// across it. There is one for the process, from its first Folder on.
 var mounts = sync.OnceValue(watchMounts)
 
 // mountWatch has Go's poller wait for what the kernel tells of /proc/self/mountinfo

@@ -2,11 +2,11 @@ package sockdir
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
+	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,18 +30,23 @@ type Socket struct {
 	path   string
 }
 
-// Dial connects to the socket and returns the identity of the one reached,
-// which is not ID if the socket was replaced since Lookup. It does not wait: a
+// Dial connects to the socket, without blocking, and returns the identity of the one
+// reached, which is not ID if the socket was replaced since Lookup. It does not wait: a
 // full backlog is an error. The error wraps ErrNotFound, ErrNotSocket,
 // ErrRefused, ErrDenied, ErrNoFolder, ErrBusy or ErrHangs.
-func (s Socket) Dial(ctx context.Context) (*net.UnixConn, ID, error) {
+func (s Socket) Dial(ctx context.Context) (*os.File, ID, error) {
+	if filepath.Dir(s.path) == s.folder.path {
+		if r, ok := s.folder.glance.dial(s.path); ok {
+			return r.conn, r.id, nil
+		}
+	}
 	r, err := patiently(ctx, s.folder, s.dial, func(late reached) { late.conn.Close() })
 	return r.conn, r.id, err
 }
 
 // reached is the end of a dial.
 type reached struct {
-	conn *net.UnixConn
+	conn *os.File
 	id   ID
 }
 
@@ -49,49 +54,69 @@ func (s Socket) dial() (reached, error) {
 	// The descriptor pins the inode: what is checked here is what is
 	// connected to, whatever happens to the name meanwhile. Not openat2,
 	// which RestrictSUIDSGID=true makes fail with ENOSYS.
-	var fd int
+	var at int
 	err := ignoringEINTR(func() (err error) {
-		fd, err = unix.Open(s.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		at, err = unix.Open(s.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
 		return reached{}, s.folder.lookupError(s.path, err)
 	}
-	defer unix.Close(fd)
+	defer unix.Close(at)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(at, &st); err != nil {
 		return reached{}, s.folder.lookupError(s.path, err)
 	}
 	if err := s.folder.checkKind(s.path, st.Mode); err != nil {
 		return reached{}, err
 	}
-	// The path through /proc is short, however long the socket's own path is:
-	// a socket address holds 108 bytes.
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: "/proc/self/fd/" + strconv.Itoa(fd), Net: "unix"})
+	conn, err := connect(descriptorPath(at))
 	if err != nil {
 		return reached{}, s.dialError(err, &st)
 	}
 	return reached{conn, identity(&st)}, nil
 }
 
+// descriptorPath is a path of what fd is open on. It is short, however long another is:
+// a socket address holds 108 bytes.
+func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+func connect(path string) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return connection(fd)
+}
+
+// connection returns fd, a socket, as a file that Go's poller waits for.
+func connection(fd int) (*os.File, error) {
+	conn := os.NewFile(uintptr(fd), "service")
+	if conn.SetDeadline(time.Time{}) != nil {
+		conn.Close()
+		return nil, unix.ENOMEM // The poller refused it, which it says in no other way.
+	}
+	return conn, nil
+}
+
 func (s Socket) dialError(err error, st *unix.Stat_t) error {
-	var errno unix.Errno
-	errors.As(err, &errno)
 	switch {
-	case errno == unix.ECONNREFUSED:
+	case err == unix.ECONNREFUSED:
 		return fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", ErrRefused, s.path)
-	case errno == unix.EACCES, errno == unix.EPERM:
+	case err == unix.EACCES, err == unix.EPERM:
 		return deniedSocket(s, st)
-	case errno == unix.EAGAIN:
+	case err == unix.EAGAIN:
 		return fmt.Errorf("%w: the backlog of %s is full; its service accepts too slowly or hangs", ErrBusy, s.path)
-	case errno == unix.EPROTOTYPE:
+	case err == unix.EPROTOTYPE:
 		return fmt.Errorf("%w: %s is a datagram or packet socket; a scrape needs a stream socket", ErrNotSocket, s.path)
-	case exhausted(errno):
-		return fmt.Errorf("%w: Aegis cannot open a connection to %s: %w", ErrBusy, s.path, errno)
-	case errno == unix.ENOENT:
+	case exhausted(err):
+		return fmt.Errorf("%w: Aegis cannot open a connection to %s: %w", ErrBusy, s.path, err)
+	case err == unix.ENOENT:
 		return fmt.Errorf("%w: connecting to %s needs /proc, which is not mounted for Aegis", ErrDenied, s.path)
-	case errno != 0:
-		return fmt.Errorf("%w: connecting to %s: %w", ErrRefused, s.path, errno)
 	default:
 		return fmt.Errorf("%w: connecting to %s: %w", ErrRefused, s.path, err)
 	}
