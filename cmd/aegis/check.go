@@ -40,7 +40,8 @@ type checked struct {
 	Error   string  `json:"error,omitempty"`
 	Seconds float64 `json:"seconds"`
 	Bytes   int     `json:"bytes"`
-	Samples int     `json:"samples"`
+	// Series is how many samples came, each of which is of another series.
+	Series int `json:"series"`
 	// Lint is what promlint says, with -lint.
 	Lint []problem `json:"lint,omitempty"`
 }
@@ -203,7 +204,7 @@ func (c checker) one(name string) checked {
 	c.parsing.Lock()
 	defer c.parsing.Unlock()
 	if err == nil {
-		result.Samples, err = body.parse()
+		result.Series, err = body.parse()
 	}
 	if err != nil {
 		result.Result, result.Error = resultOf(err), oneLine(err.Error())
@@ -281,10 +282,10 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 		return nil
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSAMPLES")
+	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSERIES")
 	for _, r := range results {
 		took := time.Duration(r.Seconds * float64(time.Second)).Round(10 * time.Microsecond)
-		fmt.Fprintf(w, "%s\t%s\t%v\t%d\t%d\n", printableName(r.Name), r.Result, took, r.Bytes, r.Samples)
+		fmt.Fprintf(w, "%s\t%s\t%v\t%d\t%d\n", printableName(r.Name), r.Result, took, r.Bytes, r.Series)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -293,7 +294,7 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 		if r.Error != "" {
 			fmt.Fprintf(p.stdout, "\n%s: %s\n", printableName(r.Name), r.Error)
 		}
-		if r.Error == "" && r.Samples == 0 {
+		if r.Error == "" && r.Series == 0 {
 			fmt.Fprintf(p.stdout, "\n%s: there is no sample in its answer: to Prometheus it is up and has nothing to say\n", printableName(r.Name))
 		}
 		for _, problem := range r.Lint {

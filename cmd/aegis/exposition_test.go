@@ -27,7 +27,7 @@ import (
 // An empty answer is an answer, but hardly what is meant.
 func TestReportOfNoSamples(t *testing.T) {
 	var out bytes.Buffer
-	if err := report(process{stdout: &out}, "table", "", []checked{{Name: "full", Result: "ok", Samples: 1}, {Name: "empty", Result: "ok"}}, nil); err != nil {
+	if err := report(process{stdout: &out}, "table", "", []checked{{Name: "full", Result: "ok", Series: 1}, {Name: "empty", Result: "ok"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.Contains(got, "\nempty: there is no sample in its answer") || strings.Contains(got, "full:") {
@@ -123,7 +123,7 @@ func TestCheckOfFormats(t *testing.T) {
 			t.Cleanup(func() { server.Close() })
 			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true, timeout: limits.ScrapeTimeout}
 			got := c.one("svc")
-			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Samples != tt.samples || got.Bytes != len(tt.body) {
+			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Series != tt.samples || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s of %d samples, %d bytes, that says %q", got, tt.result, tt.samples, len(tt.body), tt.says)
 			}
 			if strings.ContainsFunc(got.Error, func(r rune) bool { return !unicode.IsPrint(r) }) {

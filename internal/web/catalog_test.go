@@ -173,12 +173,18 @@ func TestAllowOfATarget(t *testing.T) {
 			t.Errorf("%s is on the page: %v, want %v", name, got, want)
 		}
 	}
-	if got := a.metric(`aegis_scrapes_total{result="forbidden",target="theirs"}`); got != "1" {
-		t.Errorf("%q forbidden scrapes counted, want 1", got)
+	for name, want := range map[string]string{"mine": "1", "theirs": ""} {
+		if got := a.metric(fmt.Sprintf(`aegis_scrapes_total{result="ok",target="%s"}`, name)); got != want {
+			t.Errorf("%s: %q scrapes in what its scraper sees of Aegis' own metrics, want %q", name, got, want)
+		}
 	}
 	got, _ := a.targets.known("theirs")
 	if got.state.result != resultOK || got.last.result != resultOK {
 		t.Errorf("a scraper that was refused has made its target %q, its last scrape %q", got.state.result, got.last.result)
+	}
+	a.use(nil)
+	if got := a.metric(`aegis_scrapes_total{result="forbidden",target="theirs"}`); got != "1" {
+		t.Errorf("%q forbidden scrapes counted, want 1", got)
 	}
 	if got := a.metric("aegis_scrape_duration_seconds_count"); got != "3" {
 		t.Errorf("%s durations, want those of the 3 that were not refused", got)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -30,7 +32,7 @@ type metrics struct {
 func newMetrics(s *Server, version, revision string) *metrics {
 	m := &metrics{
 		scrapes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "aegis_scrapes_total",
+			Name: scrapesTotal,
 			Help: "Scrapes of a target, by result: ok, canceled by the scraper, or why it failed.",
 		}, []string{"target", "result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -76,10 +78,39 @@ func newMetrics(s *Server, version, revision string) *metrics {
 			Help: fmt.Sprintf("Connections of scrapers that are open, idle ones included; more than %d are not served.", limits.Clients),
 		}, func() float64 { return float64(s.Connections()) }),
 	)
-	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		EnableOpenMetrics: true,
+	m.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen := seenBy{registry, s.catalog.File(), r}
+		promhttp.HandlerFor(seen, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
 	})
 	return m
+}
+
+// scrapesTotal is the metric that has names of targets.
+const scrapesTotal = "aegis_scrapes_total"
+
+// seenBy is all metrics without those of targets that the sender of r may not see.
+type seenBy struct {
+	all  prometheus.Gatherer
+	file config.File
+	r    *http.Request
+}
+
+// Gather returns the metrics.
+func (v seenBy) Gather() ([]*dto.MetricFamily, error) {
+	families, err := v.all.Gather()
+	families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool {
+		if f.GetName() == scrapesTotal {
+			f.Metric = slices.DeleteFunc(f.Metric, v.hidden)
+		}
+		return len(f.Metric) == 0
+	})
+	return families, err
+}
+
+func (v seenBy) hidden(m *dto.Metric) bool {
+	return slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool {
+		return l.GetName() == "target" && permit(v.file.Target(l.GetValue()), v.r) != nil
+	})
 }
 
 // observe counts a finished scrape; known says whether it was of a target.
