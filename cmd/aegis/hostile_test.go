@@ -7,11 +7,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -78,95 +76,6 @@ func TestHostileScrapers(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Services that send without end take no more than their turn: as many scrapes of
-// one as may be are under way, and its neighbour is scraped meanwhile as ever.
-func TestHostileServices(t *testing.T) {
-	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-	for name, service := range map[string]struct{ head, endless string }{
-		"to the end of the connection": {head + "\r\n", "x 1\n"},
-		"of a length":                  {head + "Content-Length: 999999999999999\r\n\r\n", "x 1\n"},
-		"in chunks of a byte":          {head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"},
-		"in large chunks":              {head + "Transfer-Encoding: chunked\r\n\r\n", "40000\r\n" + strings.Repeat("x", 0x40000) + "\r\n"},
-		"in an endless chunk":          {head + "Transfer-Encoding: chunked\r\n\r\n0fffffff\r\n", "x"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := sampleFolder(t)
-			p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir)
-			addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
-			neighbour := dialAndScrape(t, addr, 10*time.Second)
-			begin := ownCost(t, addr)
-			descriptors, resident := taken(t, p)
-
-			sendsForEver(t, filepath.Join(dir, "hostile.sock"), service.head, service.endless)
-			var scrapers []net.Conn
-			var drained sync.WaitGroup
-			for range limits.ScrapesPerTarget {
-				c, err := net.Dial("tcp", addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				scrapers = append(scrapers, c)
-				io.WriteString(c, "GET /hostile HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 100\r\n\r\n")
-				if _, err := io.CopyN(io.Discard, c, 2*limits.Gather); err != nil {
-					t.Fatal(err)
-				}
-				drained.Go(func() { io.Copy(io.Discard, c) })
-			}
-			if got := p99(t, neighbour); got > patience() {
-				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases", got)
-			} else {
-				t.Logf("a neighbour's p99: %v", got)
-			}
-			if _, now := taken(t, p); now > resident+room()/2 {
-				t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
-			}
-			for _, c := range scrapers {
-				c.Close()
-			}
-			drained.Wait()
-			eventually(t, func() error {
-				// Of what was moved in the kernel, Go keeps the pipes for a while; with
-				// the race detector it forgets some until it collects garbage.
-				if now, _ := taken(t, p); now > descriptors+2*limits.ScrapesPerTarget && !raceDetector() {
-					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
-				}
-				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.ScrapesPerTarget {
-					return fmt.Errorf("%v, before it were %v", now, begin)
-				}
-				return nil
-			})
-		})
-	}
-}
-
-// sendsForEver listens at path, and sends head and then endless, again and again, on
-// each connection.
-func sendsForEver(t *testing.T, path, head, endless string) {
-	t.Helper()
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	much := []byte(strings.Repeat(endless, max(1, (1<<18)/len(endless))))
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, err := io.WriteString(c, head)
-				for err == nil {
-					_, err = c.Write(much)
-				}
-			}()
-		}
-	}()
 }
 
 // p99 is what 99 in a hundred scrapes over c take at most.
