@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -28,22 +29,23 @@ type conn struct {
 	url      url.URL
 
 	// Of the request that comes; nil and nothing while idle.
-	buf *buffer
-	n   int
+	buf     *buffer
+	n       int
+	readErr error
 
-	end       end // how the connection is over, when it is
 	idleUntil time.Time
 	gone      *gone
-	watch     *time.Timer // of the request that is answered
-	answering atomic.Bool
-	sent      int64 // since the scraper had taken all
+	watch     *time.Timer   // of the request that is answered
+	answered  atomic.Bool   // the watch is to end
+	watched   chan struct{} // has an element when it has
+	sent      int64         // since the scraper had taken all
 
-	// writable as a function, made once.
-	onWritable func(fd uintptr) bool
-	parts      [][]byte // to be written
-	flags      int      // of writing
-	wrote      int
-	writeErr   error
+	// readable and writable as functions, made once.
+	onReadable, onWritable func(fd uintptr) bool
+	parts                  [][]byte // to be written
+	flags                  int      // of writing
+	wrote                  int
+	writeErr               error
 }
 
 // buffer holds a request. Prometheus sends under 1 KiB.
@@ -56,10 +58,10 @@ func newConn(s *Server, tcp *net.TCPConn, h *handover) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{TCPConn: tcp, server: s, handover: h, raw: raw, gone: newGone()}
+	c := &conn{TCPConn: tcp, server: s, handover: h, raw: raw, gone: newGone(), watched: make(chan struct{}, 1)}
 	c.blank = blankRequest(c.gone, tcp.RemoteAddr())
-	c.onWritable = c.writable
-	c.watch = time.AfterFunc(time.Hour, c.look)
+	c.onReadable, c.onWritable = c.readable, c.writable
+	c.watch = time.AfterFunc(time.Hour, c.watchHangUp)
 	c.watch.Stop()
 	// As in net/http, the first request has to come at once.
 	c.idleUntil = time.Now().Add(limits.ReadHeaderTimeout)
@@ -67,62 +69,32 @@ func newConn(s *Server, tcp *net.TCPConn, h *handover) (*conn, error) {
 	return c, nil
 }
 
-// end is how a connection is over, as far as it is served here.
-type end int
-
-const (
-	closed   end = iota
-	notTaken     // the scraper has not taken its answer
-	foreign      // what came is for net/http
-)
-
 // serve answers one request after the other, until one comes that is for
-// net/http, or the connection ends. All of them come within one wait: what comes
-// while a request is answered ends the next wait for one, so that nobody has to look
-// for what is not there yet.
+// net/http, or the connection ends.
 func (c *conn) serve() {
 	defer c.server.forget(c)
-	if !c.server.closing.Load() {
-		c.raw.Read(c.readable)
-	}
-	switch c.end {
-	case foreign:
-		c.handOver()
-	case notTaken:
-		reset(c.TCPConn)
-	default:
-		c.Close()
-	}
-}
-
-// readable is called with the connection's descriptor, first at once and then, as
-// long as it returns false, whenever something has come, and answers that.
-func (c *conn) readable(fd uintptr) (over bool) {
-	var err error
-	c.buf = buffers.Get().(*buffer)
-	c.n, err = nowait.Read(int(fd), c.buf[:])
-	if err != nil || c.n == 0 {
+	for !c.server.closing.Load() && c.await() {
+		e := exchanges.Get().(*exchange)
+		if !e.take(c, c.buf[:c.n]) {
+			exchanges.Put(e)
+			c.handOver()
+			return
+		}
 		c.giveBuffer()
-		return err != unix.EAGAIN
-	}
-	e := exchanges.Get().(*exchange)
-	if !e.take(c, c.buf[:c.n]) {
+		again := c.answer(e)
+		taken := c.settle(e, again)
+		e.reset()
 		exchanges.Put(e)
-		c.end = foreign
-		return true
+		if !taken {
+			reset(c.TCPConn)
+		}
+		if !taken || !again {
+			break
+		}
+		c.keepIdle()
 	}
 	c.giveBuffer()
-	again := c.answer(e)
-	if !c.settle(e, again) {
-		c.end = notTaken
-	}
-	e.reset()
-	exchanges.Put(e)
-	if !again || c.end == notTaken {
-		return true
-	}
-	c.keepIdle()
-	return c.server.closing.Load()
+	c.Close()
 }
 
 // settle waits until the scraper has taken its answer, where that is worth a system
@@ -135,6 +107,25 @@ func (c *conn) settle(e *exchange, again bool) bool {
 	}
 	c.sent = 0
 	return c.server.settle(c.raw, e.writeDeadline())
+}
+
+// await waits for the next request, and reports whether there is one, or the
+// beginning of one.
+func (c *conn) await() bool {
+	c.readErr = nil
+	err := c.raw.Read(c.onReadable)
+	return err == nil && c.readErr == nil && c.n > 0
+}
+
+// readable reads what has come, if anything has.
+func (c *conn) readable(fd uintptr) (done bool) {
+	c.buf = buffers.Get().(*buffer)
+	c.n, c.readErr = nowait.Read(int(fd), c.buf[:])
+	if c.readErr == unix.EAGAIN {
+		c.giveBuffer()
+		return false
+	}
+	return true
 }
 
 func (c *conn) giveBuffer() {
@@ -171,11 +162,15 @@ func (c *conn) handOver() {
 // answer has the handler answer, and reports whether the connection is fit for
 // another request.
 func (c *conn) answer(e *exchange) (again bool) {
-	c.answering.Store(true)
+	c.answered.Store(false)
 	c.watch.Reset(limits.WatchAfter)
 	again = c.handle(e) && e.finish() == nil && !e.closes
-	c.answering.Store(false)
-	c.watch.Stop()
+	if !c.watch.Stop() {
+		c.answered.Store(true)
+		c.SetReadDeadline(longAgo)
+		<-c.watched
+		c.idleUntil = time.Time{} // The deadline is to be set anew.
+	}
 	return again
 }
 
@@ -190,27 +185,34 @@ func (c *conn) handle(e *exchange) (ended bool) {
 	return true
 }
 
-// look looks, now and then while a request is answered, whether the scraper has hung
-// up. When its next request has come it cannot be seen any more.
-func (c *conn) look() {
-	if !c.answering.Load() {
-		return
+// watchHangUp waits until the scraper hangs up or sends its next request, or the
+// request is answered. Most are before it begins.
+func (c *conn) watchHangUp() {
+	defer func() { c.watched <- struct{}{} }()
+	for {
+		// That of waiting for this request, or one that was to wake who is idle.
+		c.SetReadDeadline(time.Time{})
+		if c.answered.Load() {
+			return
+		}
+		if ended, err := c.peek(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if ended {
+				c.gone.hangUp()
+			}
+			return
+		}
 	}
-	var (
-		n   int
-		err error
-	)
-	failed := c.raw.Control(func(fd uintptr) {
+}
+
+// peek waits for what comes next, and reports whether that is the end.
+func (c *conn) peek() (ended bool, err error) {
+	err = c.raw.Read(func(fd uintptr) bool {
 		var next [1]byte
-		n, _, err = unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ended = err != nil || n == 0
+		return err != unix.EAGAIN
 	})
-	switch {
-	case failed != nil:
-	case err == unix.EAGAIN:
-		c.watch.Reset(limits.WatchAfter)
-	case err != nil || n == 0:
-		c.gone.hangUp()
-	}
+	return ended && err == nil, err
 }
 
 // next is when what comes after parts is sent.

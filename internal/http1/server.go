@@ -145,7 +145,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
+		c.Close()
 		c.gone.hangUp()
-		go c.Close() // It returns when nobody uses the connection any more.
 	}
 }

@@ -32,10 +32,9 @@ const (
 	// client that does not read.
 	AbortGrace = time.Second
 
-	// WatchAfter is how long a request may take until it is looked whether its scraper
-	// has hung up, and then from one look to the next: most are answered before, a
-	// service that is slow is spared soon enough, and a thousand that hang take a few
-	// hundredths of a processor.
+	// WatchAfter is how long a request may take until its scraper is watched for
+	// hanging up: most are answered before, and a service that is slow is spared
+	// soon enough.
 	WatchAfter = 50 * time.Millisecond
 
 	// DrainGrace is how long a stop waits for clients to use their kept
