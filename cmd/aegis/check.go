@@ -112,6 +112,9 @@ func check(args []string, p process) error {
 			fmt.Fprintf(p.stderr, "aegis: %s: %s\n", name, certificatesUnverified)
 		}
 	}
+	if end := expired(*webFile, webConfig.TLSConfig); !end.IsZero() {
+		fmt.Fprintf(p.stderr, "aegis: %s: %s, %v\n", webConfig.TLSConfig.TLSCertPath, certificateExpired, end)
+	}
 	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
 	var unserved []sockdir.Entry

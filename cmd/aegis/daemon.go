@@ -41,6 +41,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 		}),
 	}
 	d.warnOfCertificates(s.targets)
+	d.warnOfExpiry(s.webConfig)
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", s.sockdir, "version", version)
 		server := d.web.HTTPServer()
@@ -67,11 +68,11 @@ func (d *daemon) serve(l net.Listener, server *http.Server) error {
 	if d.webConfigFile == "" {
 		return server.Serve(d.web.Plain(l))
 	}
-	if len(d.webConfig.Users) > 0 {
-		server.Handler = keepPasswords(server.Handler, d.webConfigFile)
-	}
+	server.Handler = d.guard().keep(server.Handler)
 	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfigFile}, d.log)
 }
+
+func (d *daemon) guard() webGuard { return webGuard{d.webConfigFile, d.webConfig} }
 
 // run serves until a signal ends it or a listener fails.
 func (d *daemon) run() error {
@@ -117,7 +118,7 @@ func (d *daemon) reload(ctx context.Context) {
 	if fault != nil {
 		d.reloadFailed("the targets stay as they were", fault)
 	}
-	if _, err := readWebConfig(d.webConfigFile); err != nil {
+	if err := d.checkWebConfig(); err != nil {
 		d.reloadFailed("no scraper is served until the file is mended", err)
 		return
 	}
@@ -132,6 +133,30 @@ func (d *daemon) reload(ctx context.Context) {
 	d.manager.Ready("reloaded")
 }
 
+// checkWebConfig checks the file for TLS and authentication, which is read again and
+// again by others.
+func (d *daemon) checkWebConfig() error {
+	c, err := readWebConfig(d.webConfigFile)
+	if err != nil || d.webConfigFile == "" {
+		return err
+	}
+	if err := d.guard().weaker(c); err != nil {
+		return fmt.Errorf("%s %w; to ask scrapers for less takes a restart", d.webConfigFile, err)
+	}
+	if c.TLSConfig.IsEnabled() && !d.webConfig.TLSConfig.IsEnabled() {
+		d.log.Warn("there is still no TLS: to turn it on takes a restart", "file", d.webConfigFile)
+	}
+	d.warnOfExpiry(c)
+	return nil
+}
+
+// warnOfExpiry logs that the server's certificate has expired, if it has.
+func (d *daemon) warnOfExpiry(c exporterweb.Config) {
+	if end := expired(d.webConfigFile, c.TLSConfig); !end.IsZero() {
+		d.log.Warn(certificateExpired, "certificate", c.TLSConfig.TLSCertPath, "expired", end)
+	}
+}
+
 func (d *daemon) reloadFailed(so string, err error) {
 	d.log.Warn("reload failed, "+so, "error", err)
 	d.manager.Ready(fmt.Sprintf("reload failed, %s: %v", so, err))
@@ -141,7 +166,7 @@ func (d *daemon) reloadFailed(so string, err error) {
 // New connections wait in the kernel for the next process if the service
 // manager holds the listeners. A second signal ends it at once.
 func (d *daemon) stop(sig os.Signal) error {
-	status := fmt.Sprintf("stopping: finishing the requests under way, %d", d.web.Requests())
+	status := fmt.Sprintf("stopping, with %d requests under way to finish", d.web.Requests())
 	d.log.Info(status, "signal", sig.String())
 	d.manager.Stopping(status, limits.DrainGrace+limits.Drain+time.Second)
 	drained := make(chan int, 1)

@@ -1,19 +1,19 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/crypto/bcrypt"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -56,6 +56,11 @@ func webConfigAdvice(says string) string {
 		{"invalid ClientAuth", "; client_auth_type is RequireAndVerifyClientCert, VerifyClientCertIfGiven, RequireAnyClientCert, RequestClientCert or NoClientCert"},
 		{"any PEM data in key input", "; the key itself goes under key, its file's name under key_file"},
 		{"any PEM data in certificate input", "; the certificate itself goes under cert, its file's name under cert_file"},
+		{"private key does not match", "; cert_file and key_file are not of the same certificate"},
+		{"without a Client Auth Policy", "; client_auth_type: RequireAndVerifyClientCert has them asked for"},
+		{"unknown TLS version", "; it is TLS10, TLS11, TLS12 or TLS13"},
+		{"map[string]config.Secret", "; under basic_auth_users stand names, and behind each a colon, a space and its hash in quotes"},
+		{"not found in type web.Config", "; known are tls_server_config, http_server_config, basic_auth_users and rate_limit"},
 		{"cannot start any token", "; a tab indents nothing, and what begins with @, % or ` needs quotes"},
 	} {
 		if strings.Contains(says, known.part) {
@@ -70,24 +75,56 @@ func webConfigAdvice(says string) string {
 // trusts for web sites, or of none.
 func checkClientCAs(path string, c exporterweb.TLSConfig) error {
 	if !verifies(c.ClientAuth) {
+		if len(c.ClientAllowedSans) > 0 {
+			return errors.New("client_allowed_sans takes client_auth_type: RequireAndVerifyClientCert; without, no certificate is asked for")
+		}
 		return nil
 	}
-	certificates, from := []byte(c.ClientCAsText), "client_ca"
+	_, err := clientCAs(path, c)
+	return err
+}
+
+// clientCAs returns the authorities whose certificates of scrapers are verified.
+func clientCAs(path string, c exporterweb.TLSConfig) ([]*x509.Certificate, error) {
+	text, from := []byte(c.ClientCAsText), "client_ca"
 	if c.ClientCAs != "" {
 		from = "client_ca_file " + c.ClientCAs
 		c.SetDirectory(filepath.Dir(path))
 		var err error
-		if certificates, err = os.ReadFile(c.ClientCAs); err != nil {
-			return fmt.Errorf("reading client_ca_file: %w", err)
+		if text, err = os.ReadFile(c.ClientCAs); err != nil {
+			return nil, fmt.Errorf("reading client_ca_file: %w", err)
+		}
+	}
+	var authorities []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+			authorities = append(authorities, c)
 		}
 	}
 	switch {
-	case len(certificates) == 0 && c.ClientCAs == "":
-		return fmt.Errorf("client_auth_type %s takes a client_ca_file: the authority whose certificates may scrape", c.ClientAuth)
-	case !x509.NewCertPool().AppendCertsFromPEM(certificates):
-		return fmt.Errorf("there is no certificate in %s", from)
+	case len(text) == 0 && c.ClientCAs == "":
+		return nil, fmt.Errorf("client_auth_type %s takes a client_ca_file: the authority whose certificates may scrape", c.ClientAuth)
+	case len(authorities) == 0:
+		return nil, fmt.Errorf("there is no certificate in %s", from)
 	}
-	return nil
+	return authorities, nil
+}
+
+// certificateExpired is what is wrong where expired returns a time.
+const certificateExpired = "the server's certificate has expired: scrapers that check it get nowhere"
+
+// expired returns when the server's certificate expired; zero if it has not, or there
+// is none.
+func expired(path string, c exporterweb.TLSConfig) time.Time {
+	if c.TLSCertPath == "" {
+		return time.Time{}
+	}
+	c.SetDirectory(filepath.Dir(path))
+	pair, err := tls.LoadX509KeyPair(c.TLSCertPath, c.TLSKeyPath)
+	if err != nil || time.Now().Before(pair.Leaf.NotAfter) {
+		return time.Time{}
+	}
+	return pair.Leaf.NotAfter
 }
 
 // verifies reports whether clientAuth, a client_auth_type, has certificates verified.
@@ -108,47 +145,4 @@ func byCertificate(file config.File) (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// settled is how long ago a file has to have changed for nobody to write to it still.
-const settled = 2 * time.Second
-
-// keepPasswords returns next for the case that the file at path had passwords when
-// Aegis started. The library that asks for them reads it for each request, and where
-// it finds none, as in a file that is just written or was emptied, it asks nobody.
-func keepPasswords(next http.Handler, path string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		users, changed, err := passwords(path)
-		switch {
-		case err != nil || len(users) == 0:
-			http.Error(w, "the file of -web.config.file has no passwords any more; nobody is served until it has", http.StatusServiceUnavailable)
-		case time.Since(changed) < settled && !knows(users, r):
-			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-// passwords returns the hashed passwords in the file at path, and when it was changed
-// last, which nobody can set.
-func passwords(path string) (users map[string]string, changed time.Time, err error) {
-	var c struct {
-		Users map[string]string `yaml:"basic_auth_users"`
-	}
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = yaml.Unmarshal(text, &c)
-	}
-	var st syscall.Stat_t
-	if err == nil {
-		err = syscall.Stat(path, &st)
-	}
-	return c.Users, time.Unix(st.Ctim.Unix()), err
-}
-
-// knows reports whether r has the password of one of users.
-func knows(users map[string]string, r *http.Request) bool {
-	name, password, ok := r.BasicAuth()
-	return ok && bcrypt.CompareHashAndPassword([]byte(users[name]), []byte(password)) == nil
 }
