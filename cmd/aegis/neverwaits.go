@@ -44,7 +44,8 @@ func (w *neverWaits) Write(p []byte) (int, error) {
 func (w *neverWaits) write() {
 	for line := range w.lines {
 		n := int64(1)
-		for more := true; more && len(line) < limits.LogWrite; {
+		more := true
+		for more && len(line) < limits.LogWrite {
 			select {
 			case next := <-w.lines:
 				line = append(line, next...)
@@ -58,7 +59,9 @@ func (w *neverWaits) write() {
 			fmt.Fprintf(w.to, "%saegis: %d lines of the log are lost here, as nobody read it in time\n", journalPrefix("<4>"), lost)
 		}
 		w.pending.Add(-n)
-		time.Sleep(limits.LogTogether)
+		if !more {
+			time.Sleep(limits.LogTogether)
+		}
 	}
 }
 

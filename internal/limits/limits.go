@@ -201,6 +201,15 @@ const (
 	// thread, and the service unit allows 256.
 	FolderCalls = 64
 
+	// GlanceAge is how long it may take until it is noticed that something was mounted
+	// over the folder, or over what leads there: too short for that to hang already,
+	// and long enough for many scrapes on a busy host.
+	GlanceAge = time.Millisecond
+
+	// JudgeAgain is how long it is taken for granted that the folder's file system may
+	// hang, where it may: it may be mounted later, and not hang.
+	JudgeAgain = 10 * time.Second
+
 	// IdleConns is how many idle connections are kept in all, if there are four
 	// times as many descriptors: one for each service of a very large host. Each
 	// costs six kilobytes, half of them the kernel's; to dial anew takes as much

@@ -107,7 +107,6 @@ func hangs(start string) func(net.Conn, int) bool {
 func newClient(t *testing.T) *Client {
 	t.Helper()
 	c := new(Client)
-	sockdir.New("") // The first folder of a process brings what stays.
 	hadGoroutines, hadDescriptors := goroutines(), descriptors(t)
 	t.Cleanup(func() {
 		c.Retain(nil)

@@ -33,7 +33,7 @@ type Folder struct {
 
 // New returns the folder at path, which need not exist.
 func New(path string) Folder {
-	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path, mounts: mounts()}}
+	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path}}
 	f.looks.New = func() any { return newLook(f) }
 	return f
 }
@@ -52,11 +52,7 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	if id, ok := f.glance.look(path); ok {
 		return Socket{folder: f, path: path, ID: id}, nil
 	}
-	s, err := f.patientLookup(ctx, path)
-	if err == nil && !f.glance.judged() {
-		_, err = patiently(ctx, f, func() (none struct{}, _ error) { f.glance.judge(); return }, nothing)
-	}
-	return s, err
+	return f.patientLookup(ctx, path)
 }
 
 // Outside finds the socket at path, which the operator names: anywhere, and with

@@ -1,14 +1,14 @@
 package sockdir
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/nowait"
 )
 
@@ -17,22 +17,31 @@ import (
 // machine's own memory and disks. That costs a fifth less for each scrape (see package
 // nowait).
 //
-// It trusts what a worker has judged, and that only until something is mounted or
-// unmounted anywhere: what hangs is then met by a worker, be it over the folder or
-// over what leads there. Aegis hears of a mount when it next waits for anything, which
-// leaves the moment until then: a file system that hangs in the moment in which it is
-// mounted is what the watchdog is for.
+// It trusts what was judged while each folder on the way there is one and the same
+// mount's: what is mounted over any of them, or a link in the place of one, and hangs,
+// is then met by a worker. It looks for that as often as it looks for a socket, but not
+// more often than once in limits.GlanceAge.
 type glancer struct {
-	folder  string // absolute, without . and ..
-	mounts  *mountWatch
+	folder  string                  // absolute, without . and ..
 	verdict atomic.Pointer[verdict] // nil before the first
+	held    atomic.Int64            // when the verdict was last seen to hold, in nanoseconds from began
+	judging atomic.Bool
 }
 
-// verdict is what a worker found.
+// verdict is what was found.
 type verdict struct {
-	mount   uint64 // that the folder is on (STATX_MNT_ID_UNIQUE); 0 if a look at it may hang
-	changes uint64 // of mounts, when that was found
+	way   []step    // to the folder, which is the last; empty if a look at it may hang
+	until time.Time // when it is to be found anew; zero if only after a change
 }
+
+// step is a folder on the way to another, and the mount that it is on.
+type step struct {
+	path  string
+	mount uint64 // STATX_MNT_ID_UNIQUE: a number that is never given again
+}
+
+// began is a time that others are counted from.
+var began = time.Now()
 
 // nearby is which file systems ask nobody else. An overlay may lie over one that does.
 var nearby = []uint32{
@@ -53,7 +62,7 @@ func (g *glancer) look(path string) (ID, bool) {
 	if mount == 0 {
 		return ID{}, false
 	}
-	return glance(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, mount)
+	return g.glance(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, mount)
 }
 
 // dial connects to the socket at path, which is in the folder, and returns which that
@@ -69,7 +78,7 @@ func (g *glancer) dial(path string) (reached, bool) {
 		return reached{}, false
 	}
 	defer nowait.Close(at)
-	id, ok := glance(at, "", unix.AT_EMPTY_PATH, mount)
+	id, ok := g.glance(at, "", unix.AT_EMPTY_PATH, mount)
 	if !ok {
 		return reached{}, false
 	}
@@ -82,17 +91,20 @@ func (g *glancer) dial(path string) (reached, bool) {
 }
 
 // glance returns the identity of the socket at path. It reports false if it is none,
-// or on another mount.
-func glance(dir int, path string, flags int, mount uint64) (ID, bool) {
+// or on another mount than the folder was.
+func (g *glancer) glance(dir int, path string, flags int, mount uint64) (ID, bool) {
 	var st unix.Statx_t
-	err := nowait.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, &st)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != mount {
+	if err := statx(dir, path, flags, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK || mountOf(&st) != mount {
 		return ID{}, false
 	}
 	return ID{
 		dev: unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino,
 		ctime: st.Ctime.Sec, nsec: int64(st.Ctime.Nsec),
 	}, true
+}
+
+func statx(dir int, path string, flags int, st *unix.Statx_t) error {
+	return nowait.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, st)
 }
 
 // mountOf returns the mount of which st is; 0 if the kernel, before Linux 6.8, has
@@ -105,67 +117,89 @@ func mountOf(st *unix.Statx_t) uint64 {
 }
 
 // near returns the mount that the folder is on, if nothing there can hang; 0 if it
-// may, or that is not known.
+// may, or that is not known, which is found out then.
 func (g *glancer) near() uint64 {
-	if v := g.verdict.Load(); v != nil && v.changes == g.mounts.changes() {
-		return v.mount
+	v, now := g.verdict.Load(), time.Since(began)
+	if v != nil && now-time.Duration(g.held.Load()) < limits.GlanceAge {
+		return v.mount()
 	}
-	return 0
+	if v == nil || !v.holds() {
+		g.judge()
+		return 0
+	}
+	g.held.Store(int64(now))
+	return v.mount()
 }
 
-// judged reports whether it is known what to think of the folder.
-func (g *glancer) judged() bool {
-	v := g.verdict.Load()
-	return v != nil && v.changes == g.mounts.changes()
+// mount returns the mount that the folder is on; 0 if a look at it may hang.
+func (v *verdict) mount() uint64 {
+	if len(v.way) == 0 {
+		return 0
+	}
+	return v.way[len(v.way)-1].mount
 }
 
-// judge finds what to think of the folder, which is there. It may hang.
-func (g *glancer) judge() {
-	v := verdict{changes: g.mounts.changes()}
-	err := g.mounts.err
-	if err == nil {
-		v.mount, err = g.mount()
-	}
-	if !exhausted(err) { // Else it may be otherwise next time.
-		g.verdict.Store(&v)
-	}
-}
-
-// mount returns the mount that the folder is on, if that is near, and all that leads
-// there; otherwise 0. An error says why neither is known.
-func (g *glancer) mount() (uint64, error) {
-	fd, err := unix.Open(g.folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st); err != nil {
-		return 0, err
-	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil || !isNear(&fs) {
-		return 0, err
-	}
-	// A link could lead through anything.
-	if resolved, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil || resolved != g.folder {
-		return 0, err
-	}
-	if leads, err := leadsNear(g.folder); err != nil || !leads {
-		return 0, err
-	}
-	return mountOf(&st), nil
-}
-
-// leadsNear reports whether all folders that path is in are near.
-func leadsNear(path string) (bool, error) {
-	for parent := filepath.Dir(path); parent != path; path, parent = parent, filepath.Dir(parent) {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(parent, &fs); err != nil || !isNear(&fs) {
-			return false, err
+// holds reports whether nothing has changed since v was found. It cannot hang: each
+// step is looked at by way of those before it, and of a mount's root it is not asked
+// of the file system which mount it is.
+func (v *verdict) holds() bool {
+	for _, s := range v.way {
+		var st unix.Statx_t
+		if statx(unix.AT_FDCWD, s.path, unix.AT_SYMLINK_NOFOLLOW, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || mountOf(&st) != s.mount {
+			return false
 		}
 	}
-	return true, nil
+	return v.until.IsZero() || time.Now().Before(v.until)
+}
+
+// judge finds what to think of the folder, sooner or later: that may hang.
+func (g *glancer) judge() {
+	if !g.judging.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer g.judging.Store(false)
+		v := verdict{way: way(g.folder)}
+		if len(v.way) == 0 {
+			v.until = time.Now().Add(limits.JudgeAgain)
+		}
+		g.verdict.Store(&v)
+	}()
+}
+
+// way returns the folders that lead to folder, the root first, and that last; none
+// unless all of them are near, and no links, which could lead through anything.
+func way(folder string) (steps []step) {
+	for path := folder; ; path = filepath.Dir(path) {
+		s := step{path: path, mount: nearMount(path)}
+		if s.mount == 0 {
+			return nil
+		}
+		steps = append(steps, s)
+		if path == filepath.Dir(path) {
+			slices.Reverse(steps)
+			return steps
+		}
+	}
+}
+
+// nearMount returns the mount that the folder at path is on, 0 if that is not known to
+// be near, or it is no folder.
+func nearMount(path string) uint64 {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || !isNear(&fs) {
+		return 0
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st); err != nil {
+		return 0
+	}
+	return mountOf(&st)
 }
 
 func isNear(fs *unix.Statfs_t) bool { return slices.Contains(nearby, uint32(fs.Type)) }

@@ -4,14 +4,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// nearFolder returns a folder whose first lookup found that it is near.
+// nearFolder returns a folder that is near, with a first socket in it.
 func nearFolder(t *testing.T) Folder {
 	t.Helper()
 	f := New(t.TempDir())
@@ -22,16 +23,29 @@ func nearFolder(t *testing.T) Folder {
 	return f
 }
 
-// atAGlance looks at name in f, which is judged before: anew, as other tests may mount
-// something elsewhere at any moment.
+// atAGlance looks at name in f when that was judged as it is.
 func atAGlance(t *testing.T, f Folder, name string) (ID, bool) {
 	t.Helper()
-	for {
-		if _, err := f.Lookup(t.Context(), "first"); err != nil {
-			t.Fatal(err)
-		}
-		if id, ok := f.glance.look(filepath.Join(f.path, name+Suffix)); ok || f.glance.judged() {
-			return id, ok
+	awaitVerdict(t, f)
+	return f.glance.look(filepath.Join(f.path, name+Suffix))
+}
+
+// awaitVerdict waits until f was judged as it is.
+func awaitVerdict(t *testing.T, f Folder) {
+	t.Helper()
+	await(t, "a verdict", func() bool {
+		time.Sleep(limits.GlanceAge) // Until then what was trusted is.
+		f.glance.near()
+		return f.glance.held.Load() > int64(time.Since(began)-limits.GlanceAge)
+	})
+}
+
+// await waits until ok, within what no working machine exceeds.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(limits.GlanceAge) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain for " + what)
 		}
 	}
 }
@@ -74,8 +88,7 @@ func TestGlance(t *testing.T) {
 		if ok {
 			r.conn.Close()
 		}
-		// What is mounted elsewhere meanwhile is no failure.
-		if ok != want && f.glance.judged() {
+		if ok != want {
 			t.Errorf("%s: reached %v, want %v", when, ok, want)
 		}
 		if ok && r.id != id {
@@ -133,7 +146,6 @@ func TestGlanceSeesMounts(t *testing.T) {
 			}
 			listen(t, f.path, "first", "")
 			distrusts("another mount")
-			awaitNotice(t, f)
 			if _, ok := atAGlance(t, f, "first"); !ok {
 				t.Error("another mount is not looked into when it was judged")
 			}
@@ -149,23 +161,38 @@ func TestGlanceSeesMounts(t *testing.T) {
 	}
 }
 
-// A mount anywhere is noticed, each time.
-func TestMountsAreNoticed(t *testing.T) {
-	f := nearFolder(t)
-	for range 5 {
-		mount(t, t.TempDir(), "tmpfs", "")
-		awaitNotice(t, f)
-		atAGlance(t, f, "first")
+// A verdict that does not come, as what leads to the folder hangs, is nothing that a
+// lookup or a dial waits for.
+func TestNobodyWaitsForAVerdict(t *testing.T) {
+	f := New(t.TempDir())
+	f.glance.judging.Store(true)
+	listen(t, f.path, "svc", "hello")
+	if got, err := greeting(t, f, "svc"); got != "hello" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
-// awaitNotice waits until a mount was noticed after f was judged.
-func awaitNotice(t *testing.T, f Folder) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); f.glance.judged(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatal("a mount was not noticed")
-		}
+// A folder, or one that leads there, that gives way to a link is no more trusted.
+func TestGlanceSeesLinks(t *testing.T) {
+	for name, of := range map[string]func(folder string) string{
+		"the folder":       func(folder string) string { return folder },
+		"what leads there": filepath.Dir,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := nearFolder(t)
+			path := of(f.path)
+			if err := errors.Join(os.Rename(path, path+".old"), os.Symlink(path+".old", path)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.Remove(path); os.Rename(path+".old", path) })
+			awaitVerdict(t, f)
+			if f.glance.near() != 0 {
+				t.Error("a link is trusted")
+			}
+			if _, err := f.Lookup(t.Context(), "first"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -181,9 +208,8 @@ func mount(t *testing.T, path, kind, options string) {
 func TestNotNear(t *testing.T) {
 	notNear := func(t *testing.T, folder string) {
 		t.Helper()
-		g := glancer{folder: folder}
-		if mount, err := g.mount(); mount != 0 {
-			t.Errorf("%s is taken to be near (mount %d, %v)", folder, mount, err)
+		if steps := way(folder); len(steps) > 0 {
+			t.Errorf("%s is taken to be near: %v", folder, steps)
 		}
 	}
 	notNear(t, "/proc/self")
