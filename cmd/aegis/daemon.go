@@ -26,6 +26,7 @@ type daemon struct {
 	listeners []net.Listener
 	web       *web.Server
 	servers   []*http.Server // one for each listener
+	guard     webGuard
 	manager   *systemd.Manager
 	log       *slog.Logger
 	ended     chan error // an element for each listener that is served no more
@@ -35,6 +36,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	d := &daemon{
 		process: p, settings: s, listeners: listeners, log: log,
 		ended:   make(chan error, len(listeners)),
+		guard:   webGuard{s.webConfigFile, s.webConfig, newPasswords(log)},
 		manager: systemd.NewManager(func(err error) { log.Warn("service manager", "error", err) }),
 		web: web.New(web.Config{
 			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
@@ -63,16 +65,18 @@ func (d *daemon) warnOfCertificates(file config.File) {
 }
 
 // serve serves l, as the web configuration says if there is one: that puts its
-// own handler before the server's, so each listener has a server of its own.
+// own handler before the server's, so each listener has a server of its own; and the
+// guard before its own, when it begins to serve.
 func (d *daemon) serve(l net.Listener, server *http.Server) error {
 	if d.webConfigFile == "" {
 		return server.Serve(d.web.Plain(l))
 	}
-	server.Handler = d.guard().keep(server.Handler)
+	server.BaseContext = func(net.Listener) context.Context {
+		server.Handler = d.guard.keep(server.Handler)
+		return context.Background()
+	}
 	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfigFile}, d.log)
 }
-
-func (d *daemon) guard() webGuard { return webGuard{d.webConfigFile, d.webConfig} }
 
 // run serves until a signal ends it or a listener fails.
 func (d *daemon) run() error {
@@ -140,7 +144,7 @@ func (d *daemon) checkWebConfig() error {
 	if err != nil || d.webConfigFile == "" {
 		return err
 	}
-	if err := d.guard().weaker(c); err != nil {
+	if err := d.guard.weaker(c); err != nil {
 		return fmt.Errorf("%s %w; to ask scrapers for less takes a restart", d.webConfigFile, err)
 	}
 	if c.TLSConfig.IsEnabled() && !d.webConfig.TLSConfig.IsEnabled() {

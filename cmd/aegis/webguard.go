@@ -7,61 +7,64 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"syscall"
-	"time"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/crypto/bcrypt"
 )
 
-// webGuard keeps what the file for TLS and authentication asked of scrapers when
-// Aegis started. The library reads the file anew for each request and each connection,
-// and where that asks for less, as a file does that is just written or was emptied by
-// mistake, so does the library.
+// webGuard stands before the library that serves TLS and asks for passwords, which
+// reads the file of both anew for each request and each connection. Where that asks for
+// less, as a file does that is just written or was emptied by mistake, so does the
+// library; the guard asks for what was asked for when Aegis started. And it finds out
+// itself which passwords are right, since the library has all wait for those that are
+// not.
 type webGuard struct {
-	path  string
-	begun exporterweb.Config
+	path      string
+	begun     exporterweb.Config
+	passwords *passwords
 }
-
-// settled is how long ago a file has to have changed for nobody to write to it still.
-const settled = 2 * time.Second
 
 // keep returns next for the scrapers that have what was asked for when Aegis started,
 // while the file asks for it.
 func (g webGuard) keep(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now, changed, err := g.read()
+		now, err := g.read()
 		if err == nil {
 			err = g.weaker(now)
 		}
+		status := http.StatusOK
 		switch {
 		case err != nil:
 			http.Error(w, fmt.Sprintf("the file of -web.config.file %v; nobody is served until it has, or Aegis is started anew", err), http.StatusServiceUnavailable)
+			return
 		case !g.certified(r.TLS, now):
 			http.Error(w, "this connection was made without the client certificate that the file of -web.config.file asks for", http.StatusUnauthorized)
-		case len(g.begun.Users) > 0 && time.Since(changed) < settled && !knows(now, r):
-			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
-		default:
+			return
+		case len(now.Users) > 0:
+			status = g.passwords.status(r, now)
+		}
+		switch status {
+		case http.StatusOK:
 			next.ServeHTTP(w, r)
+		case http.StatusUnauthorized:
+			w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
+			http.Error(w, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)", status)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many wrong passwords from this address, or from many; try again in a second", status)
 		}
 	})
 }
 
-// read reads the file, and when it was changed last, which nobody can set.
-func (g webGuard) read() (c exporterweb.Config, changed time.Time, err error) {
+func (g webGuard) read() (c exporterweb.Config, err error) {
 	text, err := os.ReadFile(g.path)
 	if err == nil {
 		err = yaml.Unmarshal(text, &c)
 	}
-	var st syscall.Stat_t
-	if err == nil {
-		err = syscall.Stat(g.path, &st)
-	}
 	if err != nil {
-		return c, changed, errors.New("has no meaning any more")
+		return c, errors.New("has no meaning any more")
 	}
-	return c, time.Unix(st.Ctim.Unix()), nil
+	return c, nil
 }
 
 // weaker says what now does not ask of scrapers any more; nil if it asks for all.
@@ -119,10 +122,4 @@ func asksForCertificates(clientAuth string) bool {
 		return false
 	}
 	return true
-}
-
-// knows reports whether r has the password of one of the users of c.
-func knows(c exporterweb.Config, r *http.Request) bool {
-	name, password, ok := r.BasicAuth()
-	return ok && bcrypt.CompareHashAndPassword([]byte(c.Users[name]), []byte(password)) == nil
 }

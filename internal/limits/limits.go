@@ -190,6 +190,23 @@ const (
 	Interim = 5
 )
 
+// What one who has no password can take.
+const (
+	// PasswordTries is how many passwords may be hashed at once: each takes a twentieth
+	// of a second of a processor, and who waits a tenth is well served.
+	PasswordTries = 4
+
+	// PasswordMisses is how many different passwords one address may try that are
+	// wrong, in PasswordPause: enough for all who make mistakes, and for a guesser
+	// about as good as none.
+	PasswordMisses = 10
+	PasswordPause  = 10 * time.Second
+
+	// Passwords is how many right ones are remembered, and how many wrong ones: some
+	// for each Prometheus.
+	Passwords = 100
+)
+
 // Connections to services.
 const (
 	// IdlePerTarget is how many idle connections to one socket are kept, as

@@ -54,7 +54,7 @@ type guarded struct {
 	prefixes []netip.Prefix
 	log      *slog.Logger
 	refused  prometheus.Counter
-	logged   seldom
+	logged   Seldom
 }
 
 // Accept returns the next connection that is allowed.
@@ -98,7 +98,7 @@ func (g *guarded) allows(remote net.Addr) bool {
 
 func (g *guarded) refuse(remote net.Addr) {
 	g.refused.Inc()
-	if n, due := g.logged.count(); due {
+	if n, due := g.logged.Count(); due {
 		g.log.Warn("connection refused: -allow does not name its address", "address", remote.String(), "refused", n)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Server) admit(ctx context.Context, r *http.Request, t config.Target, pa
 	if ctx.Err() != nil {
 		return scrape.ErrCanceled
 	}
-	if n, due := s.refused.count(); due {
+	if n, due := s.refused.Count(); due {
 		s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.Scrapes, "refused", n)
 	}
 	return fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.Scrapes)

@@ -7,17 +7,17 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// seldom is for lines of the log about what scrapers can make happen as often as
+// Seldom is for lines of the log about what scrapers can make happen as often as
 // they like: one in limits.RefusalLogInterval.
-type seldom struct {
+type Seldom struct {
 	mu       sync.Mutex
 	loggedAt time.Time
 	unlogged int
 }
 
-// count counts one more. If a line is due, it returns how many there were since the
+// Count counts one more. If a line is due, it returns how many there were since the
 // last.
-func (s *seldom) count() (n int, due bool) {
+func (s *Seldom) Count() (n int, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unlogged++

@@ -39,7 +39,7 @@ type Server struct {
 	conns    atomic.Int64 // of scrapers, open, that net/http serves
 	requests atomic.Int64 // under way
 	scrapes  places       // among these
-	refused  seldom       // of those
+	refused  Seldom       // of those
 	fileErr  atomic.Pointer[error]
 	draining atomic.Bool
 	censuses atomic.Int32 // under way
