@@ -115,6 +115,13 @@ func check(args []string, p process) error {
 	if end := expired(*webFile, webConfig.TLSConfig); !end.IsZero() {
 		fmt.Fprintf(p.stderr, "aegis: %s: %s, %v\n", webConfig.TLSConfig.TLSCertPath, certificateExpired, end)
 	}
+	words := p.stdout
+	if *output == "json" {
+		words = p.stderr
+	}
+	if *file != "" {
+		fmt.Fprintf(words, "%s: understood, targets: %d\n", *file, len(targets.Targets))
+	}
 	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
 	var unserved []sockdir.Entry
@@ -125,10 +132,11 @@ func check(args []string, p process) error {
 		names = withTargets(names, targets)
 	}
 	results := checker{catalog: catalog, lint: *lint, timeout: timeout}.all(names)
-	if err := report(p, *output, path, results, unserved); err != nil {
+	noteUnserved(words, path, results, unserved)
+	if err := report(p.stdout, *output, results); err != nil {
 		return err
 	}
-	noteUser(p.stderr)
+	noteUser(p.stderr, "aegis")
 	for _, r := range results {
 		if r.Error != "" {
 			return errCheckFailed
@@ -264,27 +272,27 @@ func (c checker) scrape(name string) (exposition, error) {
 	return e, err
 }
 
-// report prints how the targets are.
-func report(p process, output, path string, results []checked, unserved []sockdir.Entry) error {
-	words := p.stdout
-	if output == "json" {
-		words = p.stderr
-	}
+// noteUnserved says what is not served, or that there is nothing at all.
+func noteUnserved(w io.Writer, path string, results []checked, unserved []sockdir.Entry) {
 	for _, e := range unserved {
-		fmt.Fprintf(words, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
+		fmt.Fprintf(w, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
 	}
 	if len(results) == 0 {
-		fmt.Fprintf(words, "There is no socket to scrape in %s; -sockdir names another folder.\n", path)
+		fmt.Fprintf(w, "There is no socket to scrape in %s; -sockdir names another folder.\n", path)
 	}
+}
+
+// report prints how the targets are.
+func report(out io.Writer, format string, results []checked) error {
 	switch {
-	case output == "json":
-		enc := json.NewEncoder(p.stdout)
+	case format == "json":
+		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(results)
 	case len(results) == 0:
 		return nil
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSERIES")
 	for _, r := range results {
 		took := time.Duration(r.Seconds * float64(time.Second)).Round(10 * time.Microsecond)
@@ -295,13 +303,13 @@ func report(p process, output, path string, results []checked, unserved []sockdi
 	}
 	for _, r := range results {
 		if r.Error != "" {
-			fmt.Fprintf(p.stdout, "\n%s: %s\n", printableName(r.Name), r.Error)
+			fmt.Fprintf(out, "\n%s: %s\n", printableName(r.Name), r.Error)
 		}
 		if r.Error == "" && r.Series == 0 {
-			fmt.Fprintf(p.stdout, "\n%s: there is no sample in its answer: to Prometheus it is up and has nothing to say\n", printableName(r.Name))
+			fmt.Fprintf(out, "\n%s: there is no sample in its answer: to Prometheus it is up and has nothing to say\n", printableName(r.Name))
 		}
 		for _, problem := range r.Lint {
-			fmt.Fprintf(p.stdout, "\n%s: lint: %s\n", printableName(r.Name), problem)
+			fmt.Fprintf(out, "\n%s: lint: %s\n", printableName(r.Name), problem)
 		}
 	}
 	return nil
@@ -325,13 +333,14 @@ func printableName(name string) string {
 	return strconv.Quote(name)
 }
 
-// noteUser says whose permissions were tried, where the daemon has others.
-func noteUser(w io.Writer) {
-	u, err := user.Lookup("aegis")
+// noteUser says whose permissions were tried, where those of the user called daemon
+// are others.
+func noteUser(w io.Writer, daemon string) {
+	u, err := user.Lookup(daemon)
 	if err != nil || u.Uid == strconv.Itoa(os.Geteuid()) {
 		return
 	}
-	fmt.Fprintf(w, "aegis: checked as %s; the service runs as user aegis, and may be denied what is not denied here (runuser -u aegis -- aegis check)\n", sockdir.Whoami())
+	fmt.Fprintf(w, "aegis: checked as %[1]s; the service runs as user %[2]s, and may be denied what is not denied here (runuser -u %[2]s -- aegis check)\n", sockdir.Whoami(), daemon)
 }
 
 // sockdirPath is the folder that -sockdir names.

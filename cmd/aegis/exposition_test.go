@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,11 +28,37 @@ import (
 // An empty answer is an answer, but hardly what is meant.
 func TestReportOfNoSamples(t *testing.T) {
 	var out bytes.Buffer
-	if err := report(process{stdout: &out}, "table", "", []checked{{Name: "full", Result: "ok", Series: 1}, {Name: "empty", Result: "ok"}}, nil); err != nil {
+	if err := report(&out, "table", []checked{{Name: "full", Result: "ok", Series: 1}, {Name: "empty", Result: "ok"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.Contains(got, "\nempty: there is no sample in its answer") || strings.Contains(got, "full:") {
 		t.Errorf("report:\n%s", got)
+	}
+}
+
+// Whose permissions a check has is said where the service's are others.
+func TestNoteUser(t *testing.T) {
+	note := func(daemon string) string {
+		var out bytes.Buffer
+		noteUser(&out, daemon)
+		return out.String()
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := note(me.Username); got != "" {
+		t.Errorf("as the service itself: %q", got)
+	}
+	if got := note("nobody-there"); got != "" {
+		t.Errorf("where there is no such user: %q", got)
+	}
+	other, err := user.LookupId("2") // On Debian, bin.
+	if err != nil || me.Uid == "2" {
+		t.Skipf("no user to be taken for the service's: %v", err)
+	}
+	if got := note(other.Username); !strings.Contains(got, "checked as user "+me.Username) || !strings.Contains(got, "runs as user "+other.Username) {
+		t.Errorf("as another user: %q", got)
 	}
 }
 

@@ -66,7 +66,7 @@ func syntaxFault(text []byte, err error) *Fault {
 	}
 	switch {
 	case strings.HasPrefix(says, "did not find expected ',' or"):
-		says += "; a bracket is not closed"
+		says += "; a bracket is not closed, or a value with a colon and a space needs quotes"
 	case strings.HasPrefix(says, "did not find expected key"), strings.HasPrefix(says, "did not find expected '-'"):
 		says += "; it is indented unlike the lines around it, or a quote or bracket is missing"
 	case strings.HasPrefix(says, "mapping values are not allowed"):
@@ -99,7 +99,7 @@ const targetKeys = "socket, path, protocol, labels, timeout, enabled and allow"
 
 // inWords replaces names of Go and YAML by what the reader of a targets file knows.
 var inWords = strings.NewReplacer(
-	" in type config.source", "; known is targets",
+	" in type config.source", "; known is targets, and the names of these stand under it, indented",
 	" in type config.targetSource", "; known are "+targetKeys,
 	" into config.source", " for a targets file, which begins with targets:",
 	" into config.targetSource", " for a target, which has "+targetKeys,
@@ -114,6 +114,9 @@ var inWords = strings.NewReplacer(
 
 // anonymous is the type of allow, which has no name.
 var anonymous = regexp.MustCompile(` (in type|into) struct \{.*`)
+
+// withoutSpace is what is said of a key and a value that became one text.
+var withoutSpace = regexp.MustCompile("^cannot take the text `[a-z]+:[^ ]")
 
 // webConfigKey is what is said of a key of the other file that Aegis takes.
 var webConfigKey = regexp.MustCompile(`^field (tls_server_config|basic_auth_users|http_server_config|rate_limit) not found`)
@@ -133,8 +136,11 @@ func meaningFault(err error) *Fault {
 		return "; known are addresses and certificates"
 	})
 	says = inWords.Replace(says)
-	if webConfigKey.MatchString(says) {
-		says += "; this is a file for -web.config.file"
+	if withoutSpace.MatchString(says) {
+		says += "; a colon takes a space after it"
+	}
+	if field := webConfigKey.FindString(says); field != "" {
+		says = field + "; this is a file for -web.config.file"
 	}
 	if more {
 		says += " (and more after that)"

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func parse(text []byte) (File, error) {
 	if err := yaml.Unmarshal(text, &document); err != nil {
 		return File{}, syntaxFault(text, err)
 	}
+	if document.Kind == 0 {
+		return File{}, wrongAt(0, "it is empty; a file that names no targets says so: targets: {}")
+	}
 	if err := plainNodes(&document, 0); err != nil {
 		return File{}, err
 	}
@@ -60,15 +64,15 @@ func parse(text []byte) (File, error) {
 	written := values(value(&document, "targets"))
 	var first *Fault
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
-		t, err := s.Targets[name].target(name)
-		if key := withoutValue(written[name]); err == nil && key != "" {
+		t, faults := s.Targets[name].target(name)
+		if key := withoutValue(written[name]); len(faults) == 0 && key != "" {
 			// What was under allow: is perhaps only commented out.
-			err = wrong(key, "there is nothing under %s; leave it out, or say what it is", key)
+			faults = append(faults, wrong(key, "there is nothing under %s; leave it out, or say what it is", key))
 		}
-		if bad := (badKey{}); errors.As(err, &bad) {
+		for _, bad := range faults {
 			line := line(&document, append([]string{"targets", name}, bad.keys...))
 			if first == nil || line < first.Line {
-				first = wrongAt(line, "target %q: %w", name, err)
+				first = wrongAt(line, "target %q: %w", name, bad)
 			}
 		}
 		f.Targets[name] = t
@@ -137,7 +141,7 @@ type badKey struct {
 // Error returns what is wrong.
 func (b badKey) Error() string { return b.err.Error() }
 
-func wrong(key, format string, args ...any) error {
+func wrong(key, format string, args ...any) badKey {
 	var keys []string
 	if key != "" {
 		keys = strings.Split(key, ".")
@@ -145,25 +149,25 @@ func wrong(key, format string, args ...any) error {
 	return badKey{keys: keys, err: fmt.Errorf(format, args...)}
 }
 
-// target checks what is said of name. The error is a badKey.
-func (s targetSource) target(name string) (Target, error) {
-	t := Default
+// target checks what is said of name, and returns all that is wrong.
+func (s targetSource) target(name string) (t Target, faults []badKey) {
+	t = Default
 	if !sockdir.ValidName(name) {
-		return t, wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)
+		return t, []badKey{wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)}
 	}
 	if name == Reserved {
-		return t, wrong("", "it is the name of a page of Aegis' own; give the target another, and here its socket")
+		return t, []badKey{wrong("", "it is the name of a page of Aegis' own; give the target another, and here its socket")}
 	}
 	if short, ok := strings.CutSuffix(name, sockdir.Suffix); ok && s.Socket == nil {
-		return t, wrong("", "it is the name of a file; the target is %q, without %s", short, sockdir.Suffix)
+		return t, []badKey{wrong("", "it is the name of a file; the target is %q, without %s", short, sockdir.Suffix)}
 	}
 	t.Disabled = s.Enabled != nil && !*s.Enabled
 	for _, set := range []func(*Target) error{s.setSocket, s.setPath, s.setProtocol, s.setTimeout, s.setLabels, s.setAllow} {
-		if err := set(&t); err != nil {
-			return t, err
+		if bad := (badKey{}); errors.As(set(&t), &bad) {
+			faults = append(faults, bad)
 		}
 	}
-	return t, nil
+	return t, faults
 }
 
 func (s targetSource) setSocket(t *Target) error {
@@ -245,18 +249,21 @@ func (s targetSource) setAllow(t *Target) error {
 		return nil
 	}
 	t.Allow = &Allow{Certificates: s.Allow.Certificates}
-	for _, text := range s.Allow.Addresses {
+	for i, text := range s.Allow.Addresses {
 		prefix, err := ParsePrefix(text)
+		if err != nil && strings.Contains(text, ",") {
+			err = fmt.Errorf("%q is more than one address; a list has them apart: [10.0.0.1, 10.0.0.2]", text)
+		}
 		if err != nil {
-			return wrong("allow.addresses", "allow: %w", err)
+			return wrong(fmt.Sprint("allow.addresses.", i), "allow: %w", err)
 		}
 		t.Allow.Addresses = append(t.Allow.Addresses, prefix)
 	}
 	if len(t.Allow.Addresses)+len(t.Allow.Certificates) == 0 {
 		return wrong("allow", "allow names nobody; leave it out where all may, or say enabled: false")
 	}
-	if slices.Contains(t.Allow.Certificates, "") {
-		return wrong("allow.certificates", "allow: the name of a certificate is empty")
+	if i := slices.Index(t.Allow.Certificates, ""); i >= 0 {
+		return wrong(fmt.Sprint("allow.certificates.", i), "allow: the name of a certificate is empty")
 	}
 	return nil
 }
@@ -328,6 +335,10 @@ func line(document *yaml.Node, keys []string) int {
 	}
 	for _, key := range keys {
 		found := false
+		if i, err := strconv.Atoi(key); err == nil && node.Kind == yaml.SequenceNode && i < len(node.Content) {
+			node = node.Content[i]
+			at, found = node.Line, true
+		}
 		for i := 0; node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
 			if node.Content[i].Value == key {
 				at, node, found = node.Content[i].Line, node.Content[i+1], true

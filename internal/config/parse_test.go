@@ -21,7 +21,7 @@ func write(t *testing.T, text string) string {
 }
 
 func TestRead(t *testing.T) {
-	for _, text := range []string{"", "# nothing\n", "targets:\n", "targets: {}\n"} {
+	for _, text := range []string{"targets:\n", "targets: {}\n", "targets:\n  # x: {}\n"} {
 		if f, err := Read(write(t, text)); err != nil || len(f.Targets) != 0 {
 			t.Errorf("%q: %v, %v; want a file that says nothing", text, f, err)
 		}
@@ -62,7 +62,9 @@ func TestRead(t *testing.T) {
 // What is not understood is an error with the line where it stands.
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
-		{"target:\n  x: {}\n", "line 1: field target not found; known is targets"},
+		{"", "it is empty; a file that names no targets says so: targets: {}"},
+		{"# targets:\n", "it is empty"},
+		{"target:\n  x: {}\n", "line 1: field target not found; known is targets, and the names of these stand under it, indented"},
 		{"targets:\n  x:\n    pfad: /m\n", "line 3: field pfad not found; known are socket, path,"},
 		{"targets:\n  x:\n    allow: {hosts: [a]}\n", "line 3: field hosts not found; known are addresses and certificates"},
 		{"targets:\n  x: {}\n  x: {}\n", `line 3: "x" is there twice, in line 2 too`},
@@ -80,6 +82,12 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  a:\n    path: *x\n", "line 3: unknown anchor 'x' referenced"},
 		{"targets:\n  a:\n    timeout: !!binary x\n", "line 3: a targets file has no tags (!!binary)"},
 		{"targets:\n  a:\n    path:/m\n", "line 3: cannot take the text `path:/m` for a target, which has socket, path"},
+		{"targets:\n  a:\n    path:/m\n", "enabled and allow; a colon takes a space after it"},
+		{"targets:\n  a:\n    labels: {team: a: b}\n", "or a value with a colon and a space needs quotes"},
+		{"targets:\n  x:\n    allow:\n      addresses:\n      - 10.0.0.1\n      - 10.0.0.256\n", `line 6: target "x": allow: "10.0.0.256" is neither`},
+		{"targets:\n  x:\n    allow:\n      certificates:\n      - a\n      - ''\n", `line 6: target "x": allow: the name of a certificate is empty`},
+		{"targets:\n  x:\n    allow: {addresses: ['10.0.0.1, 10.0.0.2']}\n", `"10.0.0.1, 10.0.0.2" is more than one address; a list has them apart`},
+		{"targets:\n  x:\n    timeout: soon\n    path: m\n", `line 3: target "x": timeout "soon"`},
 		{"- a\n", "line 1: cannot take a list for a targets file, which begins with targets:"},
 		{"targets: {}\n---\ntargets: {}\n", "line 2: there is more after the end of the document"},
 		{"targets:\n  ../x: {}\n", `line 2: target "../x": not a valid name`},

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -122,7 +124,9 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 	tick := time.NewTicker(limits.SweepInterval)
 	defer tick.Stop()
 	for {
-		report(s.status(ctx))
+		if status := s.status(ctx); ctx.Err() == nil {
+			report(status)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -141,10 +145,21 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 // the one before and says so until one can be read.
 func (s *Server) Retarget(file config.File, err error) {
 	if err == nil {
+		s.logOpened(s.catalog.File(), file)
 		s.catalog.Use(file)
 	}
 	s.fileErr.Store(&err)
 	s.targets.announce()
+}
+
+// logOpened logs which targets all scrapers may see by the file after, and not by that
+// before: that may be a mistake.
+func (s *Server) logOpened(before, after config.File) {
+	for _, name := range slices.Sorted(maps.Keys(before.Targets)) {
+		if before.Targets[name].Allow != nil && after.Target(name).Allow == nil && !after.Target(name).Disabled {
+			s.log.Warn("the targets file lets every scraper see a target that it kept from some", "target", name)
+		}
+	}
 }
 
 // staleFile returns why the targets file in use is not the one that is there.

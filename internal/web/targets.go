@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -68,6 +71,7 @@ type targets struct {
 
 	mu             sync.Mutex
 	byName         map[string]*target
+	read           *config.File    // whose targets were looked for in the folder
 	listed         map[string]bool // sockets seen by the last sweep
 	folderErr      error           // as last logged
 	reservedLogged bool
@@ -200,9 +204,13 @@ func (ts *targets) announce() {
 // sweep compares what is remembered with the folder. It returns the folder's
 // entries.
 func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
+	limited, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
-	entries, err := ts.catalog.List(ctx, ts.catalog.File())
+	file := ts.catalog.file.Load()
+	entries, err := ts.catalog.List(limited, *file)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // Nobody waits for it any more.
+	}
 	listed := make(map[string]bool, len(entries))
 	unserved := make(map[string]error)
 	for i, e := range entries {
@@ -220,6 +228,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		return nil, err
 	}
 	ts.listed = listed
+	ts.logAbsent(file, func(name string) bool { return listed[name] || unserved[name] != nil })
 	now := time.Now()
 	for name, t := range ts.byName {
 		switch {
@@ -238,6 +247,21 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+// logAbsent logs once for file of which targets it says who may not see them, and the
+// folder has none of that name: the name may be misspelt.
+func (ts *targets) logAbsent(file *config.File, there func(name string) bool) {
+	if file == ts.read {
+		return
+	}
+	ts.read = file
+	for _, name := range slices.Sorted(maps.Keys(file.Targets)) {
+		t := file.Targets[name]
+		if t.Socket == "" && (t.Allow != nil || t.Disabled) && !there(name) {
+			ts.log.Warn("the targets file keeps a target from scrapers that is not in the folder (yet)", "target", name)
+		}
+	}
 }
 
 // giveWay lets scrapes have their turn, now and then in a loop of which this is
