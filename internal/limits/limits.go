@@ -162,10 +162,14 @@ const (
 	// have. They mean nothing to a scrape, and no exporter sends any.
 	ChunkExtra = 2 << 10
 
-	// CountInterval is the least time between two counts of a target's series.
-	// Counting those of 30 kB takes 5 µs, or some 100 where they come gzipped: of
-	// a thousand targets, a five-thousandth of a processor.
+	// CountInterval is the time between two counts of a target's series, if its bodies
+	// are as large as before. Counting those of 30 kB takes 5 µs, or some 100 where they
+	// come gzipped: of a thousand targets, a five-thousandth of a processor.
 	CountInterval = 10 * time.Minute
+
+	// CountedAgain is by which part of it a body has to be larger or smaller for its
+	// series to be counted at once: the numbers themselves change it by less.
+	CountedAgain = 16
 
 	// Censuses is how many bodies may be counted at once: one that is gzipped is
 	// kept until it is sent, up to Gather.

@@ -50,7 +50,7 @@ func (a *Answer) begin() error {
 	}
 	if a.ContentEncoding == "" {
 		var beginning [lookedAt]byte
-		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])]); err != nil {
+		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])], a.e.req.raw); err != nil {
 			return err
 		}
 	}

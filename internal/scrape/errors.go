@@ -50,7 +50,7 @@ func (e *exchange) readError(err error) error {
 
 // timeoutError says what came until the deadline, and what may help.
 func (e *exchange) timeoutError() error {
-	came, advice := fmt.Sprintf("%d bytes had come, head included", e.received), "if it is slow and does not hang, give it longer: scrape_timeout in Prometheus, timeout in the targets file"
+	came, advice := fmt.Sprintf("%d bytes had come, head included", e.received), "if it is slow and does not hang, "+e.req.longer
 	if e.received == 0 {
 		came = "nothing had come"
 		if e.req.raw {

@@ -45,19 +45,27 @@ func mediaType(contentType string) string {
 const lookedAt = 512
 
 // checkText refuses text that begins as HTML or JSON do and no exposition does,
-// whatever its type says.
-func checkText(contentType string, beginning []byte) error {
+// whatever its type says; raw is that it came without HTTP.
+func checkText(contentType string, beginning []byte, raw bool) error {
 	if mediaType(contentType) != "text/plain" {
 		return nil
 	}
-	text := bytes.TrimLeft(beginning, " \t\r\n")
+	text, like := bytes.TrimLeft(beginning, " \t\r\n"), ""
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
-		return fmt.Errorf("%w: it looks like HTML or XML; %s", ErrNotMetrics, pathAdvice)
+		like = "HTML or XML"
 	case bytes.HasPrefix(text, []byte("[")), jsonObject(text):
-		return fmt.Errorf("%w: it looks like JSON; %s", ErrNotMetrics, pathAdvice)
+		like = "JSON"
+	case raw && bytes.HasPrefix(text, []byte("HTTP/")):
+		return fmt.Errorf("%w: it speaks HTTP, so protocol: raw in the targets file is wrong", ErrNotMetrics)
+	default:
+		return nil
 	}
-	return nil
+	advice := pathAdvice
+	if raw {
+		advice = "it has another socket, perhaps, that writes its metrics"
+	}
+	return fmt.Errorf("%w: it looks like %s; %s", ErrNotMetrics, like, advice)
 }
 
 // jsonObject tells {"key": from {"metric.name",label="value"}, a sample of a

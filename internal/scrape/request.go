@@ -21,6 +21,7 @@ type Request struct {
 
 	from    *http.Request // the scraper's
 	timeout string        // as the scraper named it, empty where that is nonsense
+	longer  string        // what gives the scrape more time
 	path    string
 	raw     bool
 }
@@ -32,17 +33,19 @@ func NewRequest(from *http.Request) Request {
 	value := from.Header.Get(TimeoutHeader)
 	timeout, named := ParseTimeout(value)
 	if !named {
-		return Request{Timeout: limits.ScrapeTimeout, from: from, path: config.Default.Path}
+		return Request{Timeout: limits.ScrapeTimeout, from: from, path: config.Default.Path,
+			longer: "ask with a deadline, as Prometheus does: " + TimeoutHeader}
 	}
-	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, path: config.Default.Path}
+	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, path: config.Default.Path,
+		longer: "give it longer: scrape_timeout in Prometheus"}
 }
 
 // To returns r as t needs it: with its path, its protocol, and no more time than
 // it is given.
 func (r Request) To(t config.Target) Request {
 	r.path, r.raw = t.Path, t.Raw
-	if t.Timeout > 0 {
-		r.Timeout = min(r.Timeout, t.Timeout)
+	if t.Timeout > 0 && t.Timeout < r.Timeout {
+		r.Timeout, r.longer = t.Timeout, "give it longer: its timeout in the targets file"
 	}
 	return r
 }

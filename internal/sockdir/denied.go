@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,38 @@ import (
 // this process' user namespace (proc(5), /proc/sys/fs/overflowuid).
 const overflowID = 65534
 
-// deniedSocket says who may connect to a socket and who Aegis is.
+// deniedSocket says who may connect to a socket, who Aegis is, and what mends it.
 func deniedSocket(s Socket, st *unix.Stat_t) error {
-	return fmt.Errorf("%w: %s is %s and Aegis runs as %s; connecting needs write permission on the socket (chmod g+w, and chgrp to one of these groups) and search permission on its folder",
-		ErrDenied, s.path, ownership(st), Whoami())
+	return fmt.Errorf("%w: %s is %s and Aegis runs as %s; connecting needs write permission on the socket and search permission on its folder; %s",
+		ErrDenied, s.path, ownership(st), Whoami(), remedy(s.path, st))
+}
+
+// remedy is what lets Aegis write to the socket at path.
+func remedy(path string, st *unix.Stat_t) string {
+	const (
+		owner = 0o200
+		group = 0o020
+		last  = "; and so that it stays so, Group= and UMask=0007 in the service's unit"
+	)
+	var commands []string
+	mine := groups()
+	switch {
+	case st.Uid == uint32(os.Geteuid()):
+		if st.Mode&owner == 0 {
+			commands = append(commands, "chmod u+w "+path)
+		}
+	case !slices.Contains(mine, st.Gid) || st.Gid == overflowID && inUserNamespace():
+		commands = append(commands, "chgrp "+plainGroup(mine[len(mine)-1])+" "+path)
+		fallthrough
+	default:
+		if st.Mode&group == 0 {
+			commands = append(commands, "chmod g+w "+path)
+		}
+	}
+	if len(commands) == 0 {
+		return "the socket's own permissions are no hindrance: chmod g+x " + filepath.Dir(path) + ", or a security module (AppArmor, SELinux) forbids it"
+	}
+	return strings.Join(commands, " && ") + last
 }
 
 // denied says that path, in or of the folder, cannot be reached, and which
@@ -51,20 +80,23 @@ func ownership(st *unix.Stat_t) string {
 
 // Whoami says as which user and groups this process connects.
 func Whoami() string {
-	seen := map[uint32]bool{}
-	var groups []string
-	add := func(gid uint32) {
-		if !seen[gid] {
-			seen[gid] = true
-			groups = append(groups, groupName(gid))
-		}
+	var names []string
+	for _, gid := range groups() {
+		names = append(names, groupName(gid))
 	}
-	add(uint32(os.Getegid()))
+	return fmt.Sprintf("user %s, groups %s", userName(uint32(os.Geteuid())), strings.Join(names, " "))
+}
+
+// groups returns the groups of this process, the effective one first.
+func groups() []uint32 {
+	all := []uint32{uint32(os.Getegid())}
 	supplementary, _ := os.Getgroups()
 	for _, gid := range supplementary {
-		add(uint32(gid))
+		if !slices.Contains(all, uint32(gid)) {
+			all = append(all, uint32(gid))
+		}
 	}
-	return fmt.Sprintf("user %s, groups %s", userName(uint32(os.Geteuid())), strings.Join(groups, " "))
+	return all
 }
 
 func userName(uid uint32) string {
@@ -77,8 +109,17 @@ func userName(uid uint32) string {
 
 func groupName(gid uint32) string {
 	id := strconv.FormatUint(uint64(gid), 10)
+	if name := plainGroup(gid); name != id {
+		return name + "(" + id + ")"
+	}
+	return id
+}
+
+// plainGroup is a group as commands take it.
+func plainGroup(gid uint32) string {
+	id := strconv.FormatUint(uint64(gid), 10)
 	if g, err := user.LookupGroupId(id); err == nil {
-		return g.Name + "(" + id + ")"
+		return g.Name
 	}
 	return id
 }

@@ -342,6 +342,7 @@ func TestDenied(t *testing.T) {
 		"locked: true: permission denied: " + dir + "/locked.sock is owner root(0), group root(0), mode 0640",
 		"Aegis runs as user 4711, groups 4711",
 		"write permission on the socket", "search permission on its folder",
+		"; chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; and so that it stays so, Group=",
 		"open: false: <nil>",
 	} {
 		if !strings.Contains(out, want) {
@@ -353,6 +354,28 @@ func TestDenied(t *testing.T) {
 	for _, want := range []string{"open: true: permission denied", "the folder " + dir + " is owner root(0), group root(0), mode 0700"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in:\n%s", want, out)
+		}
+	}
+}
+
+// What mends a denial depends on who may what.
+func TestRemedy(t *testing.T) {
+	me, mine := uint32(os.Geteuid()), groups()
+	last := plainGroup(mine[len(mine)-1])
+	const strange = 54321
+	for _, tt := range []struct {
+		uid, gid, mode uint32
+		want           string
+	}{
+		{strange, strange, 0o600, "chgrp " + last + " /x.sock && chmod g+w /x.sock; and"},
+		{strange, strange, 0o660, "chgrp " + last + " /x.sock; and"},
+		{strange, mine[0], 0o640, "chmod g+w /x.sock; and"},
+		{strange, mine[0], 0o660, "the socket's own permissions are no hindrance: chmod g+x /, or"},
+		{me, strange, 0o400, "chmod u+w /x.sock; and"},
+		{me, strange, 0o600, "the socket's own permissions are no hindrance"},
+	} {
+		if got := remedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got, tt.want)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func TestBrowser(t *testing.T) {
 	if screenshots == "" {
 		screenshots = t.TempDir()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, node, "testdata/browser.cjs", chromium, "http://"+a.addr+"/", screenshots).CombinedOutput()
 	if err != nil || len(out) > 0 {

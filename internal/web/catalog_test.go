@@ -67,6 +67,7 @@ func TestTargetsFile(t *testing.T) {
 	a.speaks(filepath.Join(elsewhere, "large.promsock"), strings.Repeat("x 1\n", limits.Gather/4+1000))
 	a.speaks(filepath.Join(elsewhere, "silent.promsock"), "")
 	a.speaks(filepath.Join(elsewhere, "page.promsock"), "<html>")
+	a.speaks(filepath.Join(elsewhere, "http.promsock"), "HTTP/1.1 400 Bad Request\r\n\r\nno request\n")
 	os.Symlink("moved.promsock", filepath.Join(elsewhere, "link.promsock"))
 	outside := func(name string) config.Target {
 		return config.Target{Socket: filepath.Join(elsewhere, name+".promsock"), Raw: true}
@@ -79,6 +80,7 @@ func TestTargetsFile(t *testing.T) {
 		"large":   outside("large"),
 		"silent":  outside("silent"),
 		"page":    outside("page"),
+		"http":    outside("http"),
 		"link":    outside("link"),
 		"absent":  outside("absent"),
 	})
@@ -91,10 +93,11 @@ func TestTargetsFile(t *testing.T) {
 		{"/plain", 200, "x 1\n"},
 		{"/moved", 200, "moved 1\n"},
 		{"/large", 200, strings.Repeat("x 1\n", limits.Gather/4+1000)},
-		{"/slow", 504, "after 50ms nothing had come"},
+		{"/slow", 504, "after 50ms nothing had come; if it is slow and does not hang, give it longer: its timeout in the targets file"},
+		{"/http", 502, "it speaks HTTP, so protocol: raw in the targets file is wrong"},
 		{"/secret", 404, "switched off in the targets file"},
 		{"/silent", 502, "without answering"},
-		{"/page", 502, "looks like HTML"},
+		{"/page", 502, "looks like HTML or XML; it has another socket, perhaps"},
 		{"/link", 502, "links are not followed"},
 		{"/absent", 404, "there is no " + elsewhere + "/absent.promsock"},
 	} {
@@ -128,8 +131,8 @@ func TestTargetsFile(t *testing.T) {
 	if len(labels["/moved"]) != 2 || labels["/secret"] != nil {
 		t.Errorf("discovered %v; want moved, and not secret", labels)
 	}
-	if got := a.metric("aegis_sockets"); got != "9" {
-		t.Errorf("%s sockets, want 9: billing, slow, plain and six elsewhere, but not the one switched off", got)
+	if got := a.metric("aegis_sockets"); got != "10" {
+		t.Errorf("%s sockets, want 10: billing, slow, plain and seven elsewhere, but not the one switched off", got)
 	}
 }
 

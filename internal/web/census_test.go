@@ -82,24 +82,35 @@ func TestLinesInPieces(t *testing.T) {
 func TestCountingIsRare(t *testing.T) {
 	a := start(t)
 	at := time.Now()
-	if !a.targets.countDue("svc", at) {
+	const size = 1600
+	due := func(name string, after time.Duration, length int64) bool {
+		return a.targets.lastCount(name).due(at.Add(after), length)
+	}
+	if !due("svc", 0, size) {
 		t.Error("a new target is not counted")
 	}
-	a.targets.record("svc", true, outcome{at: at, result: resultOK})
-	if !a.targets.countDue("svc", at) {
+	a.targets.record("svc", true, outcome{at: at, bytes: size, result: resultOK})
+	if !due("svc", 0, size) {
 		t.Error("a target that was not counted is not counted")
 	}
-	a.targets.record("svc", true, outcome{at: at, result: resultOK, counted: true, series: uncounted})
-	if a.targets.countDue("svc", at.Add(limits.CountInterval-1)) {
-		t.Error("counted before its time")
+	a.targets.record("svc", true, outcome{at: at, bytes: size, result: resultOK, counted: true, series: uncounted})
+	for _, length := range []int64{-1, size, size * 15 / 16, size * 17 / 16} {
+		if due("svc", limits.CountInterval-1, length) {
+			t.Errorf("counted before its time, in a body of %d bytes", length)
+		}
+		if !due("svc", limits.CountInterval, length) {
+			t.Errorf("not counted when it is time, in a body of %d bytes", length)
+		}
 	}
-	if !a.targets.countDue("svc", at.Add(limits.CountInterval)) {
-		t.Error("not counted when it is time")
+	for _, length := range []int64{0, size * 7 / 8, size * 9 / 8, 1 << 40} {
+		if !due("svc", 1, length) {
+			t.Errorf("not counted in a body of %d bytes, where it were %d before", length, size)
+		}
 	}
 	for i := range limits.Targets {
 		a.targets.record(fmt.Sprint("t", i), true, outcome{at: at, result: resultOK})
 	}
-	if a.targets.countDue("other", at) {
+	if due("other", 0, size) {
 		t.Error("counted though it is not remembered")
 	}
 }

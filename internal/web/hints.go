@@ -12,6 +12,10 @@ import (
 func Hint(name string) string {
 	first, rest, slash := strings.Cut(name, "/")
 	switch {
+	case first == config.Reserved && sockdir.ValidName(rest):
+		return "; ask for /" + rest + ", Aegis adds /metrics itself"
+	case name == config.Reserved+sockdir.Suffix:
+		return "; a socket of that name is not served: /" + config.Reserved + " is a page of Aegis' own; have its service call it otherwise"
 	case first == "-" || first == config.Reserved || name == "sd":
 		return "; Aegis' own pages are /, /metrics, /-/sd, /-/healthy and /-/ready"
 	case slash && sockdir.ValidName(first) && (rest == "" || rest == "metrics"):

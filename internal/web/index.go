@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,18 +24,20 @@ var indexTemplate = template.Must(template.New("index").Parse(indexHTML))
 
 // page is what the template of the page sees.
 type page struct {
-	Host    string
-	Folder  string
-	Err     error
-	Now     time.Time // UTC
-	View    view
-	Sockets int
-	Tallies []tally
-	Heads   []head
-	Rows    []row
+	Host      string
+	Folder    string
+	Err       error
+	Now       time.Time // UTC
+	View      view
+	Sockets   int // of which so many are not in the folder
+	Elsewhere int
+	Tallies   []tally
+	Heads     []head
+	Rows      []row
 	// Cut and UnservedCut are how many more there would be.
 	Cut, UnservedCut int
 	Unserved         []unserved
+	AllUnserved      int // whatever the view
 	// AccessErr is why owners, groups and modes are not known.
 	AccessErr error
 	StaleFile bool   // the targets file in use is not the one that is there
@@ -144,12 +147,17 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 		case e.Err == nil:
 			t, _ := s.targets.known(e.Name)
 			sockets = append(sockets, &socket{e, t})
+			if filepath.IsAbs(e.File) {
+				p.Elsewhere++
+			}
+			continue
 		case !p.View.finds(e.File, e.Err.Error()):
 		case len(p.Unserved) >= limits.Page:
 			p.UnservedCut++
 		default:
 			p.Unserved = append(p.Unserved, unserved{shown(e.File), Why(e.Err)})
 		}
+		p.AllUnserved++
 	}
 	return sockets
 }

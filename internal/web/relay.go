@@ -34,7 +34,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	found := err == nil
 	var sent transfer
 	if found {
-		sent.count = s.targets.countDue(name, start)
+		sent.counted = s.targets.lastCount(name)
 		err = s.scrape(ctx, w, r, socket, req, &sent)
 	}
 	o.took, o.bytes = time.Since(start), sent.bytes
@@ -104,10 +104,10 @@ var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one tha
 
 // transfer is how far the answer to the scraper has come.
 type transfer struct {
-	count  bool    // its series are to be counted
-	census *census // which counts them; may be nil
-	begun  bool
-	bytes  int64 // of body
+	counted lastCount // its series, when that was last done
+	census  *census   // which counts them now; may be nil
+	begun   bool
+	bytes   int64 // of body
 }
 
 // scrape relays one scrape of socket, and notes in sent how far that came.
@@ -129,7 +129,7 @@ func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Reque
 		return errOldHTTP
 	}
 	body := io.Writer(w)
-	if sent.count {
+	if sent.counted.due(time.Now(), a.Length()) {
 		if sent.census = s.newCensus(a, w); sent.census != nil {
 			body = sent.census
 		}

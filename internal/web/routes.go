@@ -49,7 +49,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		text(w, http.StatusMethodNotAllowed, "method not allowed: a scrape is a GET")
+		text(w, http.StatusMethodNotAllowed, "method not allowed: a scrape is a GET, and SIGHUP reloads")
 		return
 	}
 	if r.ContentLength != 0 {

@@ -60,10 +60,11 @@ func (s *socket) reason() string {
 type row struct {
 	Cells template.HTML
 
-	Said   bool    // there is one of these:
-	Why    string  // it fails
-	Aside  string  // how the last scrape ended, if that says nothing of the service
-	Failed *failed // the last time that it failed, if it does not now
+	Said   bool          // there is one of these:
+	Why    string        // it fails
+	Since  template.HTML // when
+	Aside  string        // how the last scrape ended, if that says nothing of the service
+	Failed *failed       // the last time that it failed, if it does not now
 }
 
 // failed is a failure that is over.
@@ -87,6 +88,9 @@ func newRow(s *socket, access template.HTML, now time.Time) row {
 	}
 	if s.last.err != nil && !s.last.tells() {
 		r.Aside = cause(s.last.err).Error()
+	}
+	if state == stateFailing {
+		r.Since = template.HTML(s.since.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	r.Said = r.Why != "" || r.Aside != "" || r.Failed != nil
 	return r

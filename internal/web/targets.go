@@ -48,16 +48,17 @@ type state struct {
 
 // target is a socket that was scraped.
 type target struct {
-	state     state
-	since     time.Time                     // of state
-	results   map[string]prometheus.Counter // its series
-	last      outcome
-	failed    outcome   // the last that failed by its own fault
-	series    int       // as last counted
-	countedAt time.Time // zero if never
-	logged    string    // the result that was last logged
-	loggedAt  time.Time
-	goneSince time.Time // zero while it is there
+	state        state
+	since        time.Time                     // of state
+	results      map[string]prometheus.Counter // its series
+	last         outcome
+	failed       outcome   // the last that failed by its own fault
+	series       int       // as last counted
+	countedAt    time.Time // zero if never
+	countedBytes int64     // of the body then
+	logged       string    // the result that was last logged
+	loggedAt     time.Time
+	goneSince    time.Time // zero while it is there
 }
 
 // targets remembers how scrapes went: for the page, the log and the series.
@@ -117,7 +118,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 		t.last = o
 	}
 	if o.counted {
-		t.series, t.countedAt = o.series, o.at
+		t.series, t.countedAt, t.countedBytes = o.series, o.at, o.bytes
 	}
 	if found {
 		t.goneSince = time.Time{}
@@ -132,14 +133,28 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	return true
 }
 
-// countDue reports whether it is time to count the series of name anew.
-func (ts *targets) countDue(name string, now time.Time) bool {
+// lastCount is when the series of a target were counted, and in how large a body.
+type lastCount struct {
+	at    time.Time // zero if never
+	bytes int64
+	never bool // they are not to be
+}
+
+// due reports whether series are to be counted anew, in a body of that length; -1 where
+// that is not known.
+func (c lastCount) due(now time.Time, length int64) bool {
+	changed := length >= 0 && max(length-c.bytes, c.bytes-length) > c.bytes/limits.CountedAgain
+	return !c.never && (changed || now.Sub(c.at) >= limits.CountInterval)
+}
+
+// lastCount returns the last count of the series of name.
+func (ts *targets) lastCount(name string) lastCount {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if t := ts.byName[name]; t != nil {
-		return now.Sub(t.countedAt) >= limits.CountInterval
+		return lastCount{at: t.countedAt, bytes: t.countedBytes}
 	}
-	return len(ts.byName) < limits.Targets
+	return lastCount{never: len(ts.byName) >= limits.Targets}
 }
 
 // isGone reports whether result means that name is no target any more. What has its

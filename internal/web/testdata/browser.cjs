@@ -86,6 +86,10 @@ async function filter() {
   check((await shown(page)).join() === "stale", `while typing: ${await shown(page)}`);
   check((await page.getByRole("status").textContent()) === `1 of ${all.length} shown`, `the note is ${await page.getByRole("status").textContent()}`);
   check(page.url() === address, "typing loads a page");
+  await page.getByLabel("Name, state or reason").fill("is a link");
+  const others = await page.locator(".unserved tbody tr:visible th").allTextContents();
+  check(others.join() === "link.sock" && (await shown(page)).length === 0, `what is not served, while typing: ${others}`);
+  await page.getByLabel("Name, state or reason").fill("NOBODY is");
   await page.keyboard.press("Enter");
   await page.waitForURL(/q=NOBODY/);
   check((await shown(page)).join() === "stale", `after Enter: ${await shown(page)}`);
