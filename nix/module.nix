@@ -248,6 +248,7 @@ in
           reloadTriggers = lib.optional (cfg.targets != { }) targets;
         };
         environment.etc = lib.mkIf (cfg.targets != { }) { ${targetsFile}.text = targets; };
+        environment.systemPackages = [ cfg.package ]; # for aegis check
 
         # And so a socket whose settings have changed has to be seen to here: NixOS
         # leaves it as it is, and it would be without a listener.

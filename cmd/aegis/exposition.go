@@ -194,9 +194,17 @@ func (e *exposition) lint() (problems []problem) {
 	if e.format() != expfmt.TypeTextPlain && e.format() != expfmt.TypeUnknown {
 		return []problem{{Text: "not linted: promlint reads text only"}}
 	}
-	found, err := promlint.New(bytes.NewReader(e.body)).Lint()
+	body := e.body
+	if len(body) > limits.Linted {
+		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.Linted>>20)}}
+	}
+	if !bytes.HasSuffix(body, []byte("\n")) {
+		problems = append(problems, problem{Text: "its last line has no end; a line feed belongs there"})
+		body = append(slices.Clone(body), '\n')
+	}
+	found, err := promlint.New(bytes.NewReader(body)).Lint()
 	if err != nil {
-		return []problem{{Text: "not linted: " + err.Error()}}
+		return append(problems, problem{Text: "not linted: " + err.Error()})
 	}
 	for _, p := range found {
 		problems = append(problems, problem(p))

@@ -121,14 +121,15 @@ func TestCheckOfFormats(t *testing.T) {
 		"a label twice":        {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", says: `the label "a" is there twice in {__name__="x", a="1", a="2"}`},
 		"broken gzip":          {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
 		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
-		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "not linted: "},
+		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "its last line has no end"},
+		"large":                {contentType: text, body: strings.Repeat("x 1\n", limits.Linted/4+1), result: "ok", samples: limits.Linted/4 + 1, lint: "not linted: it is larger than 8 MiB"},
 		"a terminal's":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", says: `\x1b[2J`},
 		"all of protobuf":      {contentType: protobuf, body: families(t), result: "ok", samples: 1 + 4 + 3 + 3, lint: "promlint reads text only"},
 		"a protobuf":           {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
 		"a protobuf that lies": {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", says: "size"},
 		"brotli":               {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
-		"a bomb":               {contentType: text, encoding: "gzip", body: gzipped(bomb), result: "too_large", says: "only 8 MiB"},
-		"too large":            {contentType: text, body: bomb, result: "too_large", says: "only 8 MiB"},
+		"a bomb":               {contentType: text, encoding: "gzip", body: gzipped(bomb), result: "too_large", says: "only 32 MiB"},
+		"too large":            {contentType: text, body: bomb, result: "too_large", says: "only 32 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

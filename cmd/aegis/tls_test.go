@@ -82,7 +82,7 @@ targets:
 	client := httpsClient(t, dir, "prometheus")
 	for route, want := range map[string]string{
 		"/mine":   "200 x 1\n",
-		"/theirs": `403 theirs: forbidden: the targets file does not allow this target to 127.0.0.1 with the certificate "prometheus" (allow:)` + "\n",
+		"/theirs": `403 theirs: forbidden: the targets file does not allow this target to 127.0.0.1 with the certificate of ["prometheus"] (allow:)` + "\n",
 		"/-/sd":   fmt.Sprintf("200 [{\"targets\":[%q],\"labels\":{\"__metrics_path__\":\"/mine\",\"__scheme__\":\"https\",\"job\":\"mine\"}}]\n", aegis),
 	} {
 		if got := fetchWith(t, client, "https://"+aegis+route); got != want {

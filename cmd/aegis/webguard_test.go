@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -148,5 +149,23 @@ func TestPasswordFlood(t *testing.T) {
 	}
 	if n := strings.Count(string(log), "a scraper has no right password"); n != 1 {
 		t.Errorf("wrong passwords are in %d lines of the log, want 1", n)
+	}
+}
+
+// Handshakes that fail are no flood of the log.
+func TestHandshakesThatFail(t *testing.T) {
+	p, addr, _ := startWithTLS(t)
+	for range 20 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+	p.awaitOutput(t, "(a scraper's TLS handshake failed)")
+	if n := strings.Count(string(p.output(t)), "TLS handshake"); n > 2 { // The message, and what it quotes.
+		t.Errorf("20 of them are in the log %d times", n)
 	}
 }

@@ -184,10 +184,12 @@ const (
 	// they are whole: each takes Gather, and 40 kB if it is gzipped.
 	LookedThrough = 8
 
-	// Checked is how much of a body aegis check parses, unpacked: some 80,000
-	// series. With -lint that can take a hundred times as much memory, for one body
-	// at a time.
-	Checked = 8 << 20
+	// Checked is how much of a body aegis check parses, unpacked: some 300,000 series.
+	Checked = 32 << 20
+
+	// Linted is how much of a body aegis check lints: that can take a hundred times as
+	// much memory.
+	Linted = 8 << 20
 
 	// Interim is how many 1xx responses may come before the real one. One is
 	// already rare.

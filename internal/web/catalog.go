@@ -105,8 +105,7 @@ func permit(t config.Target, r *http.Request) error {
 	}
 	// A certificate that was not verified proves nothing.
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		leaf := r.TLS.VerifiedChains[0][0]
-		for _, name := range append([]string{leaf.Subject.CommonName}, leaf.DNSNames...) {
+		for _, name := range certificateNames(r) {
 			if slices.Contains(t.Allow.Certificates, name) {
 				return nil
 			}
@@ -122,9 +121,20 @@ func scraperName(r *http.Request) string {
 	case err != nil:
 		return "a scraper without an address"
 	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
-		return fmt.Sprintf("%v with the certificate %q", plainAddr(from.Addr()), r.TLS.VerifiedChains[0][0].Subject.CommonName)
+		return fmt.Sprintf("%v with the certificate of %q", plainAddr(from.Addr()), certificateNames(r))
 	}
 	return plainAddr(from.Addr()).String()
+}
+
+// certificateNames returns whose the verified certificate of r's sender is, in the words
+// that the targets file may have.
+func certificateNames(r *http.Request) []string {
+	leaf := r.TLS.VerifiedChains[0][0]
+	var names []string
+	if leaf.Subject.CommonName != "" {
+		names = append(names, leaf.Subject.CommonName)
+	}
+	return append(names, leaf.DNSNames...)
 }
 
 // plainAddr is addr as people write it: an IPv4 client of a listener on [::]

@@ -3,11 +3,13 @@ package web
 import (
 	"context"
 	"fmt"
+	"log"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,15 +39,16 @@ type Server struct {
 	metrics *metrics
 	own     map[string]http.HandlerFunc
 
-	http1    http1.Server
-	conns    atomic.Int64 // of scrapers, open, that net/http serves
-	requests atomic.Int64 // under way
-	scrapes  places       // among these
-	refused  Seldom       // of those
-	fileErr  atomic.Pointer[error]
-	draining atomic.Bool
-	censuses atomic.Int32 // under way
-	pages    places
+	http1      http1.Server
+	conns      atomic.Int64 // of scrapers, open, that net/http serves
+	requests   atomic.Int64 // under way
+	scrapes    places       // among these
+	refused    Seldom       // of those
+	handshakes Seldom       // that failed
+	fileErr    atomic.Pointer[error]
+	draining   atomic.Bool
+	censuses   atomic.Int32 // under way
+	pages      places
 }
 
 // New returns a Server. It does not look at the folder yet.
@@ -74,8 +77,23 @@ func (s *Server) HTTPServer() *http.Server {
 		MaxHeaderBytes:               limits.RequestHead - 4<<10, // net/http adds as much.
 		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
-		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:                     log.New(serverLog{s}, "", 0),
 	}
+}
+
+// serverLog is what net/http has to say. Handshakes that fail are whatever scrapers, and
+// those who look for open doors, make of them: of these there is a line now and then.
+type serverLog struct{ s *Server }
+
+// Write logs line.
+func (l serverLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if !strings.Contains(text, "TLS handshake error") {
+		l.s.log.Warn(text)
+	} else if n, due := l.s.handshakes.Count(); due {
+		l.s.log.Warn("a scraper's TLS handshake failed", "error", text, "failed", n)
+	}
+	return len(line), nil
 }
 
 // connState counts the connections of scrapers, and closes those beyond

@@ -63,6 +63,10 @@ in
       default = [ ];
     };
     environment.etc = anything;
+    environment.systemPackages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
     networking = {
       hostName = mkOption {
         type = types.str;

@@ -84,17 +84,27 @@ in
     };
   };
 
+  # What the service runs is there for aegis check, too.
   testPackage = {
     expr =
-      (unit (enabled {
-        package = {
-          type = "derivation";
-          name = "other";
-          outPath = "/other";
-          meta.mainProgram = "aegis";
+      let
+        config = enabled {
+          package = {
+            type = "derivation";
+            name = "other";
+            outPath = "/other";
+            meta.mainProgram = "aegis";
+          };
         };
-      })).ExecStart;
-    expected = "/other/bin/aegis -sockdir /srv/within/run";
+      in
+      {
+        inherit (unit config) ExecStart;
+        packages = map (package: package.outPath) config.environment.systemPackages;
+      };
+    expected = {
+      ExecStart = "/other/bin/aegis -sockdir /srv/within/run";
+      packages = [ "/other" ];
+    };
   };
 
   # The flake's module brings the flake's package, and may be imported twice.
