@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,8 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -100,27 +97,54 @@ func TestAnswersNobodyTakes(t *testing.T) {
 	const more = 50
 	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t))
 	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
-	var readers sync.WaitGroup
-	var reset atomic.Int32
-	for range limits.Slow + more {
+	scrapers := make([]unix.PollFd, limits.Slow+more)
+	answers := make([]*bufio.Reader, len(scrapers))
+	for i := range scrapers {
 		c, err := tight.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) { scrapers[i].Fd = int32(fd) })
+		c.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: h\r\nPragma: for net/http\r\n\r\n")
-		readers.Go(func() {
-			time.Sleep(2 * time.Second) // until all are answered
-			c.SetDeadline(time.Now().Add(time.Second))
-			if _, err := io.Copy(io.Discard, c); errors.Is(err, syscall.ECONNRESET) {
-				reset.Add(1)
-			}
-		})
+		// One after the other, or a slow machine answers some that there are too many
+		// before them, which they take.
+		answers[i] = bufio.NewReaderSize(c, 16)
+		if head, err := answers[i].Peek(13); string(head) != "HTTP/1.1 200 " {
+			t.Fatalf("scraper %d: %q, %v", i, head, err)
+		}
 	}
-	readers.Wait()
-	// A slow machine tells some that there are too many before them, and that they take.
-	if n := reset.Load(); n == 0 || n > more {
-		t.Errorf("%d connections were reset, want up to %d", n, more)
+	reset := 0
+	eventually(t, func() error {
+		if _, err := unix.Poll(scrapers, 0); err != nil {
+			return err
+		}
+		reset = 0
+		for _, s := range scrapers {
+			if s.Revents&unix.POLLERR != 0 {
+				reset++
+			}
+		}
+		if reset < more {
+			return fmt.Errorf("%d connections were reset, want %d", reset, more)
+		}
+		return nil
+	})
+	taken := 0
+	for _, answer := range answers {
+		if resp, err := http.ReadResponse(answer, nil); err == nil {
+			if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+				taken++
+			}
+		}
+	}
+	if reset != more || taken != limits.Slow {
+		t.Errorf("%d connections were reset and %d answers were taken, want %d and %d", reset, taken, more, limits.Slow)
 	}
 }
 
