@@ -1,4 +1,9 @@
 # Aegis on NixOS. What the two units say stands in units.nix.
+#
+# Where this departs from the original module: there is no home directory, since the
+# service writes nothing; no shell script around the program, since its flags say it
+# all; and a socket unit, so that a restart loses no scrape, an address can be bound
+# before its interface exists, and the service needs no network at all.
 {
   config,
   lib,
