@@ -12,10 +12,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -292,38 +289,6 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
-// A connection on which anything else comes goes to net/http with every byte of
-// it, wherever it is cut.
-func TestHandover(t *testing.T) {
-	var log []string
-	var mu sync.Mutex
-	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		mu.Lock()
-		log = append(log, r.Method+r.URL.String()+string(body))
-		mu.Unlock()
-	})
-	const all = here + "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" + here + "HEAD /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-	for cut := range len(all) {
-		mu.Lock()
-		log = nil
-		mu.Unlock()
-		c := dial(t, addr)
-		c.Conn.(*net.TCPConn).SetNoDelay(true)
-		io.WriteString(c, all[:cut])
-		if cut >= len(here) {
-			c.r.Peek(1) // It is answered, so the rest comes on its own.
-		}
-		io.WriteString(c, all[cut:])
-		io.Copy(io.Discard, c.r)
-		mu.Lock()
-		if got := strings.Join(log, " "); got != "GET/a POST/babc GET/a HEAD/c" {
-			t.Errorf("cut at %d: %s", cut, got)
-		}
-		mu.Unlock()
-	}
-}
-
 // A stop answers what was asked and closes what is idle.
 func TestShutdown(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -354,73 +319,6 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("what was asked is answered with %q", body)
 	}
 	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-}
-
-// Once the listener is closed, what is for net/http is still handed over.
-func TestHandoverAfterTheEnd(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Log: slog.New(slog.DiscardHandler)}
-	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })}
-	served := make(chan error)
-	go func() { served <- other.Serve(s.Listen(l)) }()
-	first, second := dial(t, l.Addr().String()), dial(t, l.Addr().String())
-	first.ask(t, here)
-	second.ask(t, here)
-	l.Close()
-	s.Ended()
-	if got := first.ask(t, there); got.status != http.StatusTeapot {
-		t.Errorf("after the end of the listener: %+v", got)
-	}
-	if got := second.ask(t, here); got.status != http.StatusOK {
-		t.Errorf("after the end of the listener: %+v", got)
-	}
-	second.Close()
-	if err := <-served; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("served until %v", err)
-	}
-	other.Close()
-}
-
-// A stop does not disturb a connection that net/http is about to take.
-func TestShutdownDuringHandover(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Log: slog.New(slog.DiscardHandler)}
-	rest := s.Listen(l)
-	c := dial(t, l.Addr().String())
-	io.WriteString(c, there)
-	eventually(t, "it is handed over", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, state := range s.conns {
-			return state == handedOver
-		}
-		return false
-	})
-	// Long enough that its deadlines are set by then.
-	stopping, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := s.Shutdown(stopping); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("before it is taken: %v", err)
-	}
-	taken, err := rest.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	io.WriteString(c, here)
-	got := make([]byte, len(there)+len(here))
-	if n, err := io.ReadFull(taken, got); err != nil || string(got) != there+here {
-		t.Errorf("%q, %v", got[:n], err)
-	}
-	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -532,101 +430,6 @@ func TestPipeline(t *testing.T) {
 		if got := c.ask(t, ""); got.body != want {
 			t.Errorf("then %+v, want %s", got, want)
 		}
-	}
-}
-
-// A scraper that does not read is let go at the deadline of writing.
-func TestSlowReader(t *testing.T) {
-	const size = 32 << 20
-	for name, write := range map[string]func(w http.ResponseWriter) error{
-		"written": func(w http.ResponseWriter) error {
-			_, err := w.Write(make([]byte, size))
-			return err
-		},
-		"in the kernel": func(w http.ResponseWriter) error {
-			w.Header().Set("Content-Length", strconv.Itoa(size))
-			e := w.(*exchange)
-			e.Expect(size)
-			return pour(e, strings.Repeat("x", size))
-		},
-		"a chunk in the kernel": func(w http.ResponseWriter) error {
-			e := w.(*exchange)
-			e.Expect(size)
-			return pour(e, strings.Repeat("x", size))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ended := make(chan error, 1)
-			_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				http.NewResponseController(w).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-				ended <- write(w)
-			})
-			c := dial(t, addr)
-			io.WriteString(c, here)
-			select {
-			case err := <-ended:
-				if err == nil {
-					t.Error("32 MiB were written to nobody")
-				}
-			case <-time.After(10 * time.Second):
-				t.Error("still writing")
-			}
-		})
-	}
-}
-
-// What a scraper does not take of a whole answer stays with the kernel until the
-// deadline of writing, and no longer; what it takes late it gets.
-func TestAnswerNotTaken(t *testing.T) {
-	const size = 256 << 10
-	large := func(w http.ResponseWriter, r *http.Request) {
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Second))
-		w.Header().Set("Content-Length", strconv.Itoa(size))
-		w.Write(make([]byte, size))
-	}
-	const closing = "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-	for name, tt := range map[string]struct {
-		request string
-		after   time.Duration // that it reads
-		slow    int32         // others
-		taken   bool
-	}{
-		"soon":                       {request: here, taken: true},
-		"late":                       {request: here, after: 300 * time.Millisecond, taken: true},
-		"too late":                   {request: here, after: 2 * time.Second},
-		"late, one of many":          {request: here, after: 300 * time.Millisecond, slow: limits.Slow},
-		"one of many, over net/http": {request: there, after: 300 * time.Millisecond, slow: limits.Slow},
-		"late, over net/http":        {request: there, after: 300 * time.Millisecond, taken: true},
-		"late, and the last":         {request: closing, after: 300 * time.Millisecond, taken: true},
-		"too late, and the last":     {request: closing, after: 3 * time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server, addr := serve(t, large)
-			server.slow.Add(tt.slow)
-			tight := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-				return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 2048) })
-			}}
-			tcp, err := tight.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tcp.Close()
-			tcp.SetDeadline(time.Now().Add(20 * time.Second))
-			c := client{tcp, bufio.NewReader(tcp)}
-			io.WriteString(c, tt.request)
-			time.Sleep(tt.after)
-			got := c.ask(t, "")
-			if taken := got.err == nil && len(got.body) == size; taken != tt.taken {
-				t.Errorf("%d bytes came, and %v", len(got.body), got.err)
-			}
-			eventually(t, "nobody is waited for", func() bool { return server.slow.Load() == tt.slow })
-			if tt.taken && tt.request != closing {
-				if got := c.ask(t, here); len(got.body) != size {
-					t.Errorf("of the next answer %d bytes came, and %v", len(got.body), got.err)
-				}
-			}
-		})
 	}
 }
 
