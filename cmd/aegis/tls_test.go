@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -95,6 +96,46 @@ targets:
 	}
 
 	scrapedBy(t, aegis, "https", fmt.Sprintf("tls_config: {ca_file: %[1]s/trusted.pem, cert_file: %[1]s/prometheus.pem, key_file: %[1]s/prometheus.key}", dir))
+}
+
+// A scraper without the certificate that is asked for learns that, though it sends its
+// request before it can know.
+func TestReasonWhyTLSFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"trusted", "foreign"} {
+		a := newAuthority(t, dir, name)
+		a.issue(t, dir, map[string]string{"trusted": "server", "foreign": "stranger"}[name])
+	}
+	config := writeFile(t, dir, "web.yml", "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: trusted.pem\n  client_auth_type: RequireAndVerifyClientCert\n")
+	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", config)
+	for certificate, reason := range map[string]string{"": "certificate required", "stranger": "unknown certificate authority"} {
+		for range 20 {
+			c, err := tls.Dial("tcp", aegis, httpsClient(t, dir, certificate).Transport.(*http.Transport).TLSClientConfig)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			raw, err := c.NetConn().(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw.Control(func(fd uintptr) {
+				_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, 10_000)
+			})
+			for range 2 { // To a connection that is closed, the second fails.
+				if err == nil {
+					_, err = io.WriteString(c, "GET /-/healthy HTTP/1.1\r\nHost: h\r\n\r\n")
+				}
+			}
+			if err == nil {
+				_, err = io.ReadAll(c)
+			}
+			if err == nil || !strings.Contains(err.Error(), reason) {
+				t.Fatalf("with the certificate %q: %v, want %s", certificate, err, reason)
+			}
+		}
+	}
 }
 
 // TestPasswords has a real Prometheus find and scrape a service with a password.

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -63,17 +64,31 @@ func (f *fair) Read(p []byte) (n int, err error) {
 // Close closes the connection, when the scraper has taken what was sent, or some time
 // after.
 func (f *fair) Close() error {
-	if f.closed.Swap(true) || unsent(f.raw) == 0 {
+	if f.closed.Swap(true) || hungUp(f.raw) {
 		return f.TCPConn.Close()
 	}
 	go func() {
 		if f.server.settle(f.raw, time.Now().Add(limits.AbortGrace)) {
+			f.linger()
 			f.TCPConn.Close()
 		} else {
 			reset(f.TCPConn)
 		}
 	}()
 	return nil
+}
+
+// linger lets the scraper read the last that was sent, as the reason for which TLS
+// failed. It may be sending its request already, and to close a connection on which
+// something comes is to reset it.
+func (f *fair) linger() {
+	defer f.server.lingering.Add(-1)
+	if f.server.lingering.Add(1) > limits.Slow {
+		return
+	}
+	f.CloseWrite()
+	f.SetReadDeadline(time.Now().Add(limits.Linger))
+	io.CopyN(io.Discard, f.TCPConn, limits.RequestHead)
 }
 
 // Fair returns l with connections that let others have their turn: on one

@@ -33,6 +33,8 @@ type Server struct {
 	closing atomic.Bool
 	slow    atomic.Int32 // connections whose scraper has not taken its answer yet
 
+	lingering atomic.Int32 // connections that have ended on this side
+
 	accepting sync.WaitGroup // on listeners
 }
 

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/nowait"
 )
@@ -36,6 +38,15 @@ func (s *Server) settle(raw syscall.RawConn, by time.Time) bool {
 func unsent(raw syscall.RawConn) (n int) {
 	raw.Control(func(fd uintptr) { n, _ = nowait.Unsent(int(fd)) })
 	return n
+}
+
+// hungUp reports whether the other side has closed the connection.
+func hungUp(raw syscall.RawConn) (is bool) {
+	err := raw.Control(func(fd uintptr) {
+		events, err := nowait.Poll(int(fd), unix.POLLRDHUP)
+		is = err != nil || events != 0
+	})
+	return is || err != nil
 }
 
 // reset closes tcp and has the kernel forget what the scraper did not take.

@@ -54,6 +54,11 @@ const (
 	// its scrape has ended.
 	DrainFlush = 100 * time.Millisecond
 
+	// Linger is how long Aegis still reads from a connection that it has ended: who
+	// sends its request as that happens is to see the reason, not a reset. That takes
+	// a round trip.
+	Linger = 200 * time.Millisecond
+
 	// Clients is how many connections of scrapers may be open. Prometheus keeps
 	// one for each target; a host with thousands is served.
 	Clients = 4096
