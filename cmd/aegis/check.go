@@ -112,8 +112,9 @@ func check(args []string, p process) error {
 			fmt.Fprintf(p.stderr, "aegis: %s: %s\n", name, certificatesUnverified)
 		}
 	}
-	if end := expired(*webFile, webConfig.TLSConfig); !end.IsZero() {
-		fmt.Fprintf(p.stderr, "aegis: %s: %s, %v\n", webConfig.TLSConfig.TLSCertPath, certificateExpired, end)
+	end := expired(*webFile, webConfig.TLSConfig)
+	if !end.IsZero() {
+		fmt.Fprintf(p.stderr, "aegis: %s: %s (it ended %v)\n", webConfig.TLSConfig.TLSCertPath, certificateExpired, end)
 	}
 	words := p.stdout
 	if *output == "json" {
@@ -121,6 +122,9 @@ func check(args []string, p process) error {
 	}
 	if *file != "" {
 		fmt.Fprintf(words, "%s: understood, targets: %d\n", *file, len(targets.Targets))
+	}
+	if *webFile != "" {
+		fmt.Fprintf(words, "%s: understood\n", *webFile)
 	}
 	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
@@ -141,6 +145,9 @@ func check(args []string, p process) error {
 		if r.Error != "" {
 			return errCheckFailed
 		}
+	}
+	if !end.IsZero() {
+		return errCheckFailed
 	}
 	return nil
 }
@@ -278,7 +285,7 @@ func noteUnserved(w io.Writer, path string, results []checked, unserved []sockdi
 		fmt.Fprintf(w, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
 	}
 	if len(results) == 0 {
-		fmt.Fprintf(w, "There is no socket to scrape in %s; -sockdir names another folder.\n", path)
+		fmt.Fprintf(w, "There is no socket to scrape in %s; name another folder with -sockdir.\n", path)
 	}
 }
 

@@ -198,7 +198,7 @@ func (e *exposition) lint() (problems []problem) {
 	if len(body) > limits.Linted {
 		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.Linted>>20)}}
 	}
-	if !bytes.HasSuffix(body, []byte("\n")) {
+	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
 		problems = append(problems, problem{Text: "its last line has no end; a line feed belongs there"})
 		body = append(slices.Clone(body), '\n')
 	}

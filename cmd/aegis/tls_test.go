@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -108,7 +109,8 @@ func TestReasonWhyTLSFails(t *testing.T) {
 		a.issue(t, dir, map[string]string{"trusted": "server", "foreign": "stranger"}[name])
 	}
 	config := writeFile(t, dir, "web.yml", "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: trusted.pem\n  client_auth_type: RequireAndVerifyClientCert\n")
-	_, aegis := startAegis(t, buildAegis(t), dir, "-web.config.file", config)
+	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", config)
+	aegis := p.awaitOutput(t, `msg=serving address=(\S+)`)
 	for certificate, reason := range map[string]string{"": "certificate required", "stranger": "unknown certificate authority"} {
 		for range 20 {
 			c, err := tls.Dial("tcp", aegis, httpsClient(t, dir, certificate).Transport.(*http.Transport).TLSClientConfig)
@@ -135,6 +137,28 @@ func TestReasonWhyTLSFails(t *testing.T) {
 				t.Fatalf("with the certificate %q: %v, want %s", certificate, err, reason)
 			}
 		}
+	}
+}
+
+// That the server's own certificate has expired is said by who can see it at once.
+func TestExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a := newAuthority(t, dir, "trusted")
+	config := writeFile(t, dir, "web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+	check := func() (string, error) {
+		out, err := exec.Command("aegis", "check", "-web.config.file", config, "-sockdir", dir).CombinedOutput()
+		return string(out), err
+	}
+	a.issueUntil(t, dir, "server", time.Now().Add(-time.Minute))
+	if out, err := check(); err == nil || !strings.Contains(out, "server.pem: the server's certificate has expired") {
+		t.Errorf("%v: %s", err, out)
+	}
+	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", config)
+	p.awaitOutput(t, `(msg="the server's certificate has expired)`)
+	a.issue(t, dir, "server")
+	if out, err := check(); err != nil || !strings.Contains(out, "web.yml: understood\n") || strings.Contains(out, "expired") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -332,10 +356,15 @@ func newAuthority(t *testing.T, dir, name string) authority {
 // issue writes a certificate of loopback, name.pem, and its key, name.key.
 func (a authority) issue(t *testing.T, dir, name string) {
 	t.Helper()
+	a.issueUntil(t, dir, name, time.Now().Add(time.Hour))
+}
+
+func (a authority) issueUntil(t *testing.T, dir, name string, until time.Time) {
+	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}

@@ -111,7 +111,7 @@ func clientCAs(path string, c exporterweb.TLSConfig) ([]*x509.Certificate, error
 }
 
 // certificateExpired is what is wrong where expired returns a time.
-const certificateExpired = "the server's certificate has expired: scrapers that check it get nowhere"
+const certificateExpired = "the server's certificate has expired, and scrapers that check it get nowhere; it needs a new one"
 
 // expired returns when the server's certificate expired; zero if it has not, or there
 // is none.

@@ -62,7 +62,7 @@ func (g webGuard) read() (c exporterweb.Config, err error) {
 		err = yaml.Unmarshal(text, &c)
 	}
 	if err != nil {
-		return c, errors.New("has no meaning any more")
+		return c, errors.New("cannot be read any more (aegis check -web.config.file says why)")
 	}
 	return c, nil
 }

@@ -116,13 +116,13 @@ var inWords = strings.NewReplacer(
 var anonymous = regexp.MustCompile(` (in type|into) struct \{.*`)
 
 // withoutSpace is what is said of a key and a value that became one text.
-var withoutSpace = regexp.MustCompile("^cannot take the text `[a-z]+:[^ ]")
+var withoutSpace = regexp.MustCompile("cannot take the text `[a-z]+:[^ ]|^field [a-z]+:[^ ]")
 
 // webConfigKey is what is said of a key of the other file that Aegis takes.
 var webConfigKey = regexp.MustCompile(`^field (tls_server_config|basic_auth_users|http_server_config|rate_limit) not found`)
 
 // meaningFault is err, of YAML that does not mean a targets file.
-func meaningFault(err error) *Fault {
+func meaningFault(document *yaml.Node, err error) *Fault {
 	first, _, more := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n"), "\n")
 	line, says := parts(errors.New(strings.TrimSpace(first)))
 	f := &Fault{Reason: WrongValue, Line: line}
@@ -136,6 +136,9 @@ func meaningFault(err error) *Fault {
 		return "; known are addresses and certificates"
 	})
 	says = inWords.Replace(says)
+	if where := whereAt(document, line); where != "" && strings.HasPrefix(says, "cannot take") {
+		says = where + ": " + says
+	}
 	if withoutSpace.MatchString(says) {
 		says += "; a colon takes a space after it"
 	}
@@ -147,4 +150,31 @@ func meaningFault(err error) *Fault {
 	}
 	f.err = errors.New(says)
 	return f
+}
+
+// whereAt returns which target is written in a line, and which of its keys if one is
+// there alone; "" if none is.
+func whereAt(document *yaml.Node, line int) (where string) {
+	for name, target := range values(value(document, "targets")) {
+		for i := 0; i+1 < len(target.Content) && target.Kind == yaml.MappingNode; i += 2 {
+			key, under := target.Content[i], target.Content[i+1]
+			switch {
+			case line < key.Line || line > last(under):
+			case where != "": // There is more in that line.
+				return fmt.Sprintf("target %q", name)
+			default:
+				where = fmt.Sprintf("target %q: %s", name, key.Value)
+			}
+		}
+	}
+	return where
+}
+
+// last returns the last line in which something of node begins.
+func last(node *yaml.Node) int {
+	line := node.Line
+	for _, child := range node.Content {
+		line = max(line, last(child))
+	}
+	return line
 }

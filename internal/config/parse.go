@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -54,7 +55,7 @@ func parse(text []byte) (File, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&s); err != nil && err != io.EOF {
-		return File{}, meaningFault(err)
+		return File{}, meaningFault(&document, err)
 	}
 	var more yaml.Node
 	if err := decoder.Decode(&more); err != io.EOF {
@@ -69,6 +70,9 @@ func parse(text []byte) (File, error) {
 			// What was under allow: is perhaps only commented out.
 			faults = append(faults, wrong(key, "there is nothing under %s; leave it out, or say what it is", key))
 		}
+		if enabled := value(written[name], "enabled"); len(faults) == 0 && enabled != nil && enabled.Tag != "!!bool" {
+			faults = append(faults, wrong("enabled", "enabled is true or false, without quotes, and not %q", enabled.Value))
+		}
 		for _, bad := range faults {
 			line := line(&document, append([]string{"targets", name}, bad.keys...))
 			if first == nil || line < first.Line {
@@ -80,7 +84,30 @@ func parse(text []byte) (File, error) {
 	if first != nil {
 		return File{}, first
 	}
+	if a, b := f.alike(); b != "" {
+		return File{}, wrongAt(line(&document, []string{"targets", b, "labels"}), "target %q: its labels are those of target %q, and Prometheus could not tell the two apart", b, a)
+	}
 	return f, nil
+}
+
+// alike returns two targets that have the same labels, job included, in discovery; ""
+// if there are none.
+func (f File) alike() (a, b string) {
+	names := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(f.Targets)) {
+		t := f.Targets[name]
+		if t.Disabled {
+			continue
+		}
+		labels := map[string]string{"job": name}
+		maps.Copy(labels, t.Labels)
+		key := fmt.Sprintf("%q", labels)
+		if names[key] != "" {
+			return names[key], name
+		}
+		names[key] = name
+	}
+	return "", ""
 }
 
 // plainNodes returns an error if something stands for what is written elsewhere:
@@ -188,12 +215,15 @@ func (s targetSource) setPath(t *Target) error {
 	if !strings.HasPrefix(t.Path, "/") {
 		return wrong("path", "path %q does not begin with a slash", t.Path)
 	}
-	for _, c := range []byte(t.Path) {
+	for _, c := range t.Path {
 		// What may stand in a path (RFC 3986 section 3.3); the query is the
 		// scraper's.
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"#<>?\^{|}`+"`", c) >= 0 {
+		if c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#<>?\^{|}`+"`", c) {
 			return wrong("path", "path %q has %q in it; write it percent-encoded, and without a query", t.Path, c)
 		}
+	}
+	if _, err := url.PathUnescape(t.Path); err != nil {
+		return wrong("path", "path %q: %w; a percent sign itself is %%25", t.Path, err)
 	}
 	return nil
 }
@@ -277,7 +307,7 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return p, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16; several have commas between, and no names or brackets are taken", text)
+		return p, fmt.Errorf("%q is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16", text)
 	}
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

@@ -61,7 +61,23 @@ func (f Folder) denied(path string) error {
 	for unix.Stat(way, &st) != nil && way != filepath.Dir(way) {
 		way = filepath.Dir(way)
 	}
-	return fmt.Errorf("%w: looking at %s: the folder %s is %s and Aegis runs as %s; that needs search and read permission on the folder of sockets and search permission on those above", ErrDenied, path, way, ownership(&st), Whoami())
+	remedy := "search permission on each folder above: chmod o+x " + way
+	if way == f.path {
+		remedy = "search and read permission on the folder of sockets: " + folderRemedy(way, &st)
+	}
+	return fmt.Errorf("%w: looking at %s: the folder %s is %s and Aegis runs as %s; that needs %s", ErrDenied, path, way, ownership(&st), Whoami(), remedy)
+}
+
+// folderRemedy is what lets Aegis search and read the folder of sockets.
+func folderRemedy(path string, st *unix.Stat_t) string {
+	mine := groups()
+	switch {
+	case st.Uid == uint32(os.Geteuid()):
+		return "chmod u+rx " + path
+	case !slices.Contains(mine, st.Gid) || st.Gid == overflowID && inUserNamespace():
+		return "chgrp " + plainGroup(mine[len(mine)-1]) + " " + path + " && chmod g+rx " + path
+	}
+	return "chmod g+rx " + path
 }
 
 func ownership(st *unix.Stat_t) string {

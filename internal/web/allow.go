@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -22,7 +23,7 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 	for item := range strings.SplitSeq(list, ",") {
 		p, err := config.ParsePrefix(strings.TrimSpace(item))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; several have commas between, and no names or brackets are taken", err)
 		}
 		prefixes = append(prefixes, p)
 	}

@@ -131,7 +131,7 @@ func scraperName(r *http.Request) string {
 func certificateNames(r *http.Request) []string {
 	leaf := r.TLS.VerifiedChains[0][0]
 	var names []string
-	if leaf.Subject.CommonName != "" {
+	if leaf.Subject.CommonName != "" && !slices.Contains(leaf.DNSNames, leaf.Subject.CommonName) {
 		names = append(names, leaf.Subject.CommonName)
 	}
 	return append(names, leaf.DNSNames...)

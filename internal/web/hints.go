@@ -23,7 +23,7 @@ func Hint(name string) string {
 	case slash:
 		return "; a name has no slash, it is the file name of the socket without " + sockdir.Suffix
 	case sockdir.ValidName(name) && strings.HasSuffix(name, sockdir.Suffix):
-		return "; ask for /" + strings.TrimSuffix(name, sockdir.Suffix) + ", without " + sockdir.Suffix
+		return "; the name is " + strings.TrimSuffix(name, sockdir.Suffix) + ", without " + sockdir.Suffix
 	}
 	return ""
 }

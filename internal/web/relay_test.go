@@ -116,7 +116,7 @@ func TestFailures(t *testing.T) {
 		{"..", 404, "not_found", `"..": no such socket: not a valid name, which is 1 to 250`},
 		{"..%2fa", 404, "not_found", "; a name has no slash"},
 		{"fine/metrics", 404, "not_found", "; ask for /fine, Aegis adds /metrics itself"},
-		{"fine.sock", 404, "not_found", "; ask for /fine, without .sock"},
+		{"fine.sock", 404, "not_found", "; the name is fine, without .sock"},
 		{"metrics/fine", 404, "not_found", "; ask for /fine, Aegis adds /metrics itself"},
 		{"metrics.sock", 404, "not_found", "have its service call it otherwise"},
 		{"-/targets", 404, "not_found", "; Aegis' own pages are"},

@@ -309,7 +309,7 @@ func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
 	for _, e := range entries {
 		if e.Err == errReserved && !ts.reservedLogged {
 			ts.reservedLogged = true
-			ts.log.Warn("a socket is not served: its name is that of a page of Aegis' own", "name", e.Name)
+			ts.log.Warn("a socket is not served: its name is that of a page of Aegis' own; have its service call it otherwise", "name", e.Name)
 		}
 	}
 }
