@@ -72,7 +72,7 @@ func (d *daemon) serve(l net.Listener, server *http.Server) error {
 		return server.Serve(d.web.Plain(l))
 	}
 	server.BaseContext = func(net.Listener) context.Context {
-		server.Handler = d.guard.keep(server.Handler)
+		server.Handler = d.web.Streams(d.guard.keep(server.Handler))
 		return context.Background()
 	}
 	return exporterweb.Serve(d.web.Fair(l), server, &exporterweb.FlagConfig{WebConfigFile: &d.webConfigFile}, d.log)

@@ -115,7 +115,7 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    timeout: 99ms\n", `timeout "99ms" is no duration such as 5s or 1m30s, from 100ms to 5m0s`},
 		{"targets:\n  x:\n    labels:\n      ok: a\n      __address__: evil\n", `line 5: target "x": "__address__" is no name for a label`},
 		{"targets:\n  x:\n    labels: {a-b: c}\n", `"a-b" is no name for a label`},
-		{"targets:\n  x:\n    enabled: perhaps\n", `line 3: target "x": enabled: cannot take the text `+"`perhaps` for true or false, which have no quotes"},
+		{"targets:\n  x:\n    enabled: perhaps\n", `line 3: target "x": enabled: cannot take the text ` + "`perhaps` for true or false, which have no quotes"},
 		{"targets:\n  x:\n    allow:\n      addresses: [10.0.0.300]\n", `line 4: target "x": allow: "10.0.0.300" is neither an address nor a prefix`},
 		{"targets:\n  x:\n    allow: {addresses: [10.0.0.1/8]}\n", `"10.0.0.1/8" has bits set behind its length`},
 		{"targets:\n  x:\n    allow: {certificates: [\"\"]}\n", `the name of a certificate is empty`},

@@ -185,8 +185,8 @@ func (c *conn) handle(e *exchange) (ended bool) {
 	return true
 }
 
-// watchHangUp waits until the scraper hangs up or sends its next request, or the
-// request is answered. Most are before it begins.
+// watchHangUp waits until the scraper hangs up, or the request is answered. Most are
+// before it begins.
 func (c *conn) watchHangUp() {
 	defer func() { c.watched <- struct{}{} }()
 	for {
@@ -195,24 +195,14 @@ func (c *conn) watchHangUp() {
 		if c.answered.Load() {
 			return
 		}
-		if ended, err := c.peek(); !errors.Is(err, os.ErrDeadlineExceeded) {
-			if ended {
+		// Whatever it sends before, as its next request, is for later.
+		if err := c.raw.Read(closedBehind); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if err == nil {
 				c.gone.hangUp()
 			}
 			return
 		}
 	}
-}
-
-// peek waits for what comes next, and reports whether that is the end.
-func (c *conn) peek() (ended bool, err error) {
-	err = c.raw.Read(func(fd uintptr) bool {
-		var next [1]byte
-		n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		ended = err != nil || n == 0
-		return err != unix.EAGAIN
-	})
-	return ended && err == nil, err
 }
 
 // next is when what comes after parts is sent.

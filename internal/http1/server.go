@@ -27,11 +27,14 @@ type Server struct {
 	// not; a status without a body (204, 304) is none of this package's.
 	Handler http.Handler
 	Log     *slog.Logger
+	// NotTaken is called for each connection that is reset since its scraper did not
+	// take an answer, if not nil.
+	NotTaken func()
 
 	mu      sync.Mutex
 	conns   map[*conn]state
 	closing atomic.Bool
-	slow    atomic.Int32 // connections whose scraper has not taken its answer yet
+	slow    takers
 
 	lingering atomic.Int32 // connections that have ended on this side
 

@@ -13,22 +13,26 @@ import (
 
 // settle waits until a scraper has taken what was sent to it, so that the kernel holds
 // nothing for it but what is on its way. It reports whether that was so before by, and
-// false at once where limits.Slow are waited for already: the connection is to be
-// reset then, or the kernel would hold on to what nobody reads.
+// before more than limits.Slow were waited for that came later: otherwise the
+// connection is to be reset, or the kernel would hold on to what nobody reads.
 func (s *Server) settle(raw syscall.RawConn, by time.Time) bool {
 	if unsent(raw) == 0 {
 		return true
 	}
-	defer s.slow.Add(-1)
-	if s.slow.Add(1) > limits.Slow {
-		return false
-	}
+	place := s.slow.enter()
+	defer s.slow.leave(place)
 	const longest = 50 * time.Millisecond
 	for pause := time.Millisecond; time.Now().Before(by); pause = min(2*pause, longest) {
 		time.Sleep(pause)
 		if unsent(raw) == 0 {
 			return true
 		}
+		if place.Value.(*taker).over.Load() {
+			break
+		}
+	}
+	if s.NotTaken != nil {
+		s.NotTaken()
 	}
 	return false
 }
@@ -40,12 +44,16 @@ func unsent(raw syscall.RawConn) (n int) {
 	return n
 }
 
-// hungUp reports whether the other side has closed the connection.
+// closedBehind reports whether the other side of fd has closed the connection, be it
+// behind bytes that nobody has read yet.
+func closedBehind(fd uintptr) bool {
+	events, err := nowait.Poll(int(fd), unix.POLLRDHUP)
+	return err != nil || events != 0
+}
+
+// hungUp is closedBehind for a connection that may be closed on this side.
 func hungUp(raw syscall.RawConn) (is bool) {
-	err := raw.Control(func(fd uintptr) {
-		events, err := nowait.Poll(int(fd), unix.POLLRDHUP)
-		is = err != nil || events != 0
-	})
+	err := raw.Control(func(fd uintptr) { is = closedBehind(fd) })
 	return is || err != nil
 }
 
@@ -58,17 +66,22 @@ func reset(tcp *net.TCPConn) {
 // Settle is for who serves a connection of Fair or Listen, between two requests: it
 // waits until the scraper has taken the answer, and ends the connection if it does not.
 func (s *Server) Settle(c net.Conn) {
+	if f := fairOf(c); f != nil && !s.settle(f.raw, time.Now().Add(limits.WriteTimeout)) {
+		reset(f.TCPConn)
+	}
+}
+
+// fairOf returns the connection that c is, or is over; nil if that is none of Fair or
+// Listen.
+func fairOf(c net.Conn) *fair {
 	for {
 		switch conn := c.(type) {
 		case *fair:
-			if !s.settle(conn.raw, time.Now().Add(limits.WriteTimeout)) {
-				reset(conn.TCPConn)
-			}
-			return
+			return conn
 		case interface{ NetConn() net.Conn }: // as TLS is over another
 			c = conn.NetConn()
 		default:
-			return
+			return nil
 		}
 	}
 }

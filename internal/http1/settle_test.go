@@ -69,14 +69,17 @@ func TestAnswerNotTaken(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request string
 		after   time.Duration // that it reads
-		slow    int32         // others
+		slow    int           // others, before it
+		later   int           // others, after it
 		taken   bool
 	}{
 		"soon":                       {request: here, taken: true},
 		"late":                       {request: here, after: 300 * time.Millisecond, taken: true},
 		"too late":                   {request: here, after: 2 * time.Second},
-		"late, one of many":          {request: here, after: 300 * time.Millisecond, slow: limits.Slow},
-		"one of many, over net/http": {request: there, after: 300 * time.Millisecond, slow: limits.Slow},
+		"late, after many":           {request: here, after: 300 * time.Millisecond, slow: limits.Slow, taken: true},
+		"after many, over net/http":  {request: there, after: 300 * time.Millisecond, slow: limits.Slow, taken: true},
+		"late, before many":          {request: here, after: 300 * time.Millisecond, later: limits.Slow},
+		"before many, over net/http": {request: there, after: 300 * time.Millisecond, later: limits.Slow},
 		"late, over net/http":        {request: there, after: 300 * time.Millisecond, taken: true},
 		"late, and the last":         {request: closing, after: 300 * time.Millisecond, taken: true},
 		"too late, and the last":     {request: closing, after: 3 * time.Second},
@@ -84,7 +87,9 @@ func TestAnswerNotTaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, addr := serve(t, large)
-			server.slow.Add(tt.slow)
+			for range tt.slow {
+				server.slow.enter()
+			}
 			tight := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 				return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 2048) })
 			}}
@@ -96,12 +101,18 @@ func TestAnswerNotTaken(t *testing.T) {
 			tcp.SetDeadline(time.Now().Add(20 * time.Second))
 			c := client{tcp, bufio.NewReader(tcp)}
 			io.WriteString(c, tt.request)
+			if tt.later > 0 {
+				eventually(t, "it is waited for", func() bool { return server.slow.len() == 1 })
+				for range tt.later {
+					server.slow.enter()
+				}
+			}
 			time.Sleep(tt.after)
 			got := c.ask(t, "")
 			if taken := got.err == nil && len(got.body) == size; taken != tt.taken {
 				t.Errorf("%d bytes came, and %v", len(got.body), got.err)
 			}
-			eventually(t, "nobody is waited for", func() bool { return server.slow.Load() == tt.slow })
+			eventually(t, "nobody is waited for", func() bool { return server.slow.len() <= max(tt.slow-1, tt.later) })
 			if tt.taken && tt.request != closing {
 				if got := c.ask(t, here); len(got.body) != size {
 					t.Errorf("of the next answer %d bytes came, and %v", len(got.body), got.err)

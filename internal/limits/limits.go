@@ -37,6 +37,9 @@ const (
 	// soon enough.
 	WatchAfter = 50 * time.Millisecond
 
+	// WatchAgain is how often it is looked for that in requests that net/http has.
+	WatchAgain = 250 * time.Millisecond
+
 	// DrainGrace is how long a stop waits for clients to use their kept
 	// connections once more, and be told that they close. Without it the
 	// requests that cross with the closing are lost.
@@ -63,15 +66,26 @@ const (
 	// one for each target; a host with thousands is served.
 	Clients = 4096
 
+	// TLSClients is how many may be open with TLS, which takes ten times as much
+	// memory, and HTTP/2 on it another such part.
+	TLSClients = 2048
+
+	// Streams is how many requests over HTTP/2 may be under way, or wait for their
+	// scraper to take the answer: as many as scrapes may be.
+	Streams = Scrapes
+
+	// StreamsPerClient is how many of these may be on one connection.
+	StreamsPerClient = 100
+
 	// Unsent is how much may wait in the kernel until a scraper takes what was sent
 	// before. Who reads is never that far behind; who does not costs the kernel this
 	// much and a packet.
 	Unsent = 16 << 10
 
 	// Slow is how many connections may be open whose scrapers have an answer to
-	// take. With those whose scrapes are under way, they fit in the MemoryMax= of
-	// the service unit.
-	Slow = 256
+	// take: over a long way, all that were asked for at once. With those whose scrapes
+	// are under way, they fit in the MemoryMax= of the service unit.
+	Slow = Scrapes
 
 	// AcceptPauseMax is the longest wait until accepting a connection is tried
 	// again: about how long a person waits for a page.

@@ -27,6 +27,7 @@ type metrics struct {
 	bytes    prometheus.Counter
 	unknown  prometheus.Counter
 	refused  prometheus.Counter
+	notTaken prometheus.Counter
 }
 
 func newMetrics(s *Server, version, revision string) *metrics {
@@ -52,6 +53,10 @@ func newMetrics(s *Server, version, revision string) *metrics {
 			Name: "aegis_refused_connections_total",
 			Help: "Connections closed at accept because -allow does not name their address.",
 		}),
+		notTaken: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aegis_answers_not_taken_total",
+			Help: "Connections closed because their scraper did not take an answer that was sent.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "aegis_build_info",
@@ -63,7 +68,7 @@ func newMetrics(s *Server, version, revision string) *metrics {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build, m.scrapes, m.duration, m.bytes, m.unknown, m.refused,
+		build, m.scrapes, m.duration, m.bytes, m.unknown, m.refused, m.notTaken,
 		folderCollector{s}, fileCollector{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "aegis_scrapes_in_flight",

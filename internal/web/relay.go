@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/config"
+	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -21,7 +23,13 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 	start := time.Now()
 	target := s.catalog.Target(name)
 	req := scrape.NewRequest(r).To(target)
-	ctx := &scrapeContext{r.Context(), start.Add(req.Timeout)}
+	scraper := r.Context()
+	if c, ok := scraper.Value(connKey{}).(net.Conn); ok && r.ProtoMajor < 2 {
+		var stop func()
+		scraper, stop = http1.Watch(scraper, c)
+		defer stop()
+	}
+	ctx := &scrapeContext{scraper, start.Add(req.Timeout)}
 	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
 
 	o := outcome{at: start, result: resultOK, head: r.Method == http.MethodHead}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
 	"log/slog"
@@ -49,6 +50,9 @@ type Server struct {
 	draining   atomic.Bool
 	censuses   atomic.Int32 // under way
 	pages      places
+	streams    places // requests over HTTP/2
+	resets     Seldom // of connections whose scrapers did not take an answer
+	aborts     Seldom // of streams
 }
 
 // New returns a Server. It does not look at the folder yet.
@@ -59,11 +63,12 @@ func New(c Config) *Server {
 		log:     c.Log,
 		scrapes: make(places, limits.Scrapes),
 		pages:   make(places, limits.Pages),
+		streams: make(places, limits.Streams),
 	}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
-	s.http1.Handler, s.http1.Log = s, c.Log
+	s.http1.Handler, s.http1.Log, s.http1.NotTaken = s, c.Log, s.notTaken
 	return s
 }
 
@@ -77,6 +82,8 @@ func (s *Server) HTTPServer() *http.Server {
 		MaxHeaderBytes:               limits.RequestHead - 4<<10, // net/http adds as much.
 		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
+		ConnContext:                  withConn,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient},
 		ErrorLog:                     log.New(serverLog{s}, "", 0),
 	}
 }
@@ -97,11 +104,15 @@ func (l serverLog) Write(line []byte) (int, error) {
 }
 
 // connState counts the connections of scrapers, and closes those beyond
-// limits.Clients, and those whose scraper does not take its answer.
+// limits.Clients or limits.TLSClients, and those whose scraper does not take its answer.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if s.conns.Add(1) > limits.Clients {
+		most := int64(limits.Clients)
+		if _, ok := c.(*tls.Conn); ok {
+			most = limits.TLSClients
+		}
+		if s.conns.Add(1) > most {
 			c.Close()
 		}
 	case http.StateIdle:
@@ -109,6 +120,44 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		s.conns.Add(-1)
 	}
+}
+
+// connKey is under which the context of a request has its connection, in net/http.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// notTaken notes that a connection was reset whose scraper did not take its answer.
+func (s *Server) notTaken() {
+	s.metrics.notTaken.Inc()
+	if n, due := s.resets.Count(); due {
+		s.log.Warn("scrapers do not take their answers, and are disconnected: after some time, or when too many others have one to take", "most", limits.Slow, "disconnected", n)
+	}
+}
+
+// Streams returns next with a bound on its requests over HTTP/2: a scraper has many on
+// one connection, and need not take the answer of any. Those beyond limits.Streams are
+// aborted.
+func (s *Server) Streams(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 2 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		select {
+		case s.streams <- struct{}{}:
+			defer s.streams.leave()
+		default:
+			if n, due := s.aborts.Count(); due {
+				s.log.Warn("requests over HTTP/2 are aborted: as many as may be are under way already", "most", limits.Streams, "aborted", n)
+			}
+			panic(http.ErrAbortHandler)
+		}
+		next.ServeHTTP(w, r)
+		http.NewResponseController(w).Flush() // Else the end of the answer is waited for without a place.
+	})
 }
 
 // Connections returns how many connections of scrapers are open.

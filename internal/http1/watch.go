@@ -1,0 +1,35 @@
+package http1
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// Watch returns ctx, that of a request on a connection of Fair or Listen, so that it
+// ends soon after the scraper hangs up: net/http sees that only if nothing comes
+// before, as the next request does. It costs nothing if stop is called within
+// limits.WatchAfter.
+func Watch(ctx context.Context, c net.Conn) (watched context.Context, stop func()) {
+	f := fairOf(c)
+	if f == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var look *time.Timer
+	look = time.AfterFunc(limits.WatchAfter, func() {
+		switch {
+		case ctx.Err() != nil:
+		case hungUp(f.raw):
+			cancel()
+		default:
+			look.Reset(limits.WatchAgain)
+		}
+	})
+	return ctx, func() {
+		look.Stop()
+		cancel()
+	}
+}
