@@ -72,6 +72,36 @@ func TestHTTP2Resets(t *testing.T) {
 	})
 }
 
+// Over HTTP/2, a scraper can ask for much on few connections and take none of it. Nor
+// does that harm.
+func TestHTTP2AnswersNobodyTakes(t *testing.T) {
+	const connections, streams = 100, 250
+	p, addr, dir := startWithTLS(t)
+	neighbour := httpsClient(t, dir, "")
+	_, resident := taken(t, p)
+	for i := range connections {
+		c, err := dialHTTP2(addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.conn.Close()
+		go io.Copy(io.Discard, c.conn)
+		for range streams {
+			if c.request("h", []string{"/-/healthy", "/svc", "/nobody", "/-/sd"}[i%4]) != nil {
+				break
+			}
+		}
+		if got := fetchWith(t, neighbour, "https://"+addr+"/other"); got != "200 x 1\n" {
+			t.Errorf("beside %d connections, a neighbour got %s", i+1, got)
+		}
+	}
+	_, now := taken(t, p)
+	t.Logf("%.0f MiB resident, before it were %.0f", now, resident)
+	if now > resident+room() {
+		t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
+	}
+}
+
 // What HTTP/2 lets through and a request line of HTTP/1.1 could not carry never
 // reaches a service.
 func TestHTTP2RequestsOfMoreThanAWord(t *testing.T) {
@@ -123,7 +153,7 @@ type http2Client struct {
 	stream uint32 // of the last request
 }
 
-func dialHTTP2(addr string) (*http2Client, error) {
+func dialHTTP2(addr string, settings ...http2.Setting) (*http2Client, error) {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	conn, err := tls.DialWithDialer(dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err != nil {
@@ -132,7 +162,7 @@ func dialHTTP2(addr string) (*http2Client, error) {
 	conn.SetDeadline(time.Now().Add(30 * time.Second))
 	c := &http2Client{Framer: http2.NewFramer(conn, bufio.NewReader(conn)), conn: conn}
 	if _, err = io.WriteString(conn, http2.ClientPreface); err == nil {
-		err = c.WriteSettings()
+		err = c.WriteSettings(settings...)
 	}
 	if err != nil {
 		conn.Close()

@@ -66,13 +66,13 @@ const (
 	// one for each target; a host with thousands is served.
 	Clients = 4096
 
-	// TLSClients is how many may be open with TLS, which takes ten times as much
-	// memory, and HTTP/2 on it another such part.
-	TLSClients = 2048
+	// TLSClients is how many may be open with TLS: each takes some 50 kB then.
+	TLSClients = 1536
 
 	// Streams is how many requests over HTTP/2 may be under way, or wait for their
-	// scraper to take the answer: as many as scrapes may be.
-	Streams = Scrapes
+	// scraper to take the answer: all scrapes that may be, and as many of the rest.
+	// Each takes some 16 kB.
+	Streams = 2 * Scrapes
 
 	// StreamsPerClient is how many of these may be on one connection.
 	StreamsPerClient = 100

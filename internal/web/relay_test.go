@@ -422,27 +422,41 @@ func TestResetAtTheDeadline(t *testing.T) {
 
 // A scraper that hangs up frees what its scrape held, long before the deadline.
 func TestHangUp(t *testing.T) {
-	a := start(t)
-	gone := make(chan struct{}, 1)
-	a.service("slow", func(w http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		gone <- struct{}{}
-	})
-	c, err := net.Dial("tcp", a.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n")
-	eventually(t, "the scrape under way", func() bool { return a.client.InFlight() == 1 })
-	c.Close()
-	select {
-	case <-gone:
-	case <-time.After(5 * time.Second):
-		t.Error("the service is still kept, long after the hang-up")
-	}
-	eventually(t, "nothing under way", func() bool { return a.client.InFlight() == 0 && a.client.Connections() == 0 })
-	if n := a.metric(`aegis_scrapes_total{result="canceled",target="slow"}`); n != "1" {
-		t.Errorf("counted %q times as canceled, want 1", n)
+	for name, tt := range map[string]struct{ field, more string }{
+		"at once":                           {},
+		"behind a next request":             {more: "G"},
+		"over net/http":                     {field: "Pragma: x\r\n"},
+		"behind a next request in net/http": {field: "Pragma: x\r\n", more: "G"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := start(t)
+			gone := make(chan struct{}, 1)
+			a.service("slow", func(w http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				gone <- struct{}{}
+			})
+			c, err := net.Dial("tcp", a.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n"+tt.field+"\r\n")
+			eventually(t, "the scrape under way", func() bool { return a.client.InFlight() == 1 })
+			if tt.more != "" {
+				time.Sleep(3 * limits.WatchAfter) // for who watches to see it first
+				io.WriteString(c, tt.more)
+				time.Sleep(limits.WatchAfter)
+			}
+			c.Close()
+			select {
+			case <-gone:
+			case <-time.After(5 * time.Second):
+				t.Error("the service is still kept, long after the hang-up")
+			}
+			eventually(t, "nothing under way", func() bool { return a.client.InFlight() == 0 && a.client.Connections() == 0 })
+			if n := a.metric(`aegis_scrapes_total{result="canceled",target="slow"}`); n != "1" {
+				t.Errorf("counted %q times as canceled, want 1", n)
+			}
+		})
 	}
 }
 

@@ -50,9 +50,9 @@ type Server struct {
 	draining   atomic.Bool
 	censuses   atomic.Int32 // under way
 	pages      places
-	streams    places // requests over HTTP/2
 	resets     Seldom // of connections whose scrapers did not take an answer
-	aborts     Seldom // of streams
+	streams    streams
+	aborts     Seldom // of these
 }
 
 // New returns a Server. It does not look at the folder yet.
@@ -63,7 +63,6 @@ func New(c Config) *Server {
 		log:     c.Log,
 		scrapes: make(places, limits.Scrapes),
 		pages:   make(places, limits.Pages),
-		streams: make(places, limits.Streams),
 	}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
@@ -135,29 +134,6 @@ func (s *Server) notTaken() {
 	if n, due := s.resets.Count(); due {
 		s.log.Warn("scrapers do not take their answers, and are disconnected: after some time, or when too many others have one to take", "most", limits.Slow, "disconnected", n)
 	}
-}
-
-// Streams returns next with a bound on its requests over HTTP/2: a scraper has many on
-// one connection, and need not take the answer of any. Those beyond limits.Streams are
-// aborted.
-func (s *Server) Streams(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor < 2 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		select {
-		case s.streams <- struct{}{}:
-			defer s.streams.leave()
-		default:
-			if n, due := s.aborts.Count(); due {
-				s.log.Warn("requests over HTTP/2 are aborted: as many as may be are under way already", "most", limits.Streams, "aborted", n)
-			}
-			panic(http.ErrAbortHandler)
-		}
-		next.ServeHTTP(w, r)
-		http.NewResponseController(w).Flush() // Else the end of the answer is waited for without a place.
-	})
 }
 
 // Connections returns how many connections of scrapers are open.
