@@ -353,7 +353,8 @@ func newAuthority(t *testing.T, dir, name string) authority {
 	return authority{cert, key}
 }
 
-// issue writes a certificate of loopback, name.pem, and its key, name.key.
+// issue writes a certificate of loopback and name@example.org, name.pem, and its key,
+// name.key.
 func (a authority) issue(t *testing.T, dir, name string) {
 	t.Helper()
 	a.issueUntil(t, dir, name, time.Now().Add(time.Hour))
@@ -365,7 +366,8 @@ func (a authority) issueUntil(t *testing.T, dir, name string, until time.Time) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, EmailAddresses: []string{name + "@example.org"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)

@@ -40,6 +40,9 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 		case !g.certified(r.TLS, now):
 			http.Error(w, "this connection was made without the client certificate that the file of -web.config.file asks for", http.StatusUnauthorized)
 			return
+		case !named(r.TLS, now.TLSConfig):
+			http.Error(w, "the client certificate of this connection has none of the names under client_allowed_sans in the file of -web.config.file", http.StatusUnauthorized)
+			return
 		case len(now.Users) > 0:
 			status = g.passwords.status(r, now)
 		}
@@ -112,6 +115,19 @@ func (g webGuard) certified(connection *tls.ConnectionState, now exporterweb.Con
 		}
 	}
 	return false
+}
+
+// named reports whether the certificate of a connection, verified, has one of the names
+// that now allows, if it names any. The library looks at them when a connection is made
+// that resumes none of before.
+func named(connection *tls.ConnectionState, now exporterweb.TLSConfig) bool {
+	if len(now.ClientAllowedSans) == 0 {
+		return true
+	}
+	if connection == nil || len(connection.VerifiedChains) == 0 {
+		return false
+	}
+	return now.VerifyPeerCertificate([][]byte{connection.VerifiedChains[0][0].Raw}, nil) == nil
 }
 
 // asksForCertificates reports whether clientAuth, a client_auth_type, has scrapers

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -71,6 +72,68 @@ func TestCertificatesStayAskedFor(t *testing.T) {
 	if got := fetchWith(t, known, url); got != "200 x 1\n" {
 		t.Errorf("when the file is mended: %s", got)
 	}
+}
+
+// A certificate that the file takes for a moment only is good for that moment: neither on
+// the connection that was made then nor by the session that began then does it get any
+// further.
+func TestCertificatesOfAnotherMoment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	recordingService(t, dir, "mine")
+	trusted := newAuthority(t, dir, "trusted")
+	for _, name := range []string{"server", "prometheus", "other"} {
+		trusted.issue(t, dir, name)
+	}
+	newAuthority(t, dir, "foreign").issue(t, dir, "stranger")
+	const mutual = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: "
+	use := func(file string) string { return writeFile(t, dir, "web.yml", mutual+file) }
+	const asked = "trusted.pem\n  client_allowed_sans: [prometheus@example.org]\n"
+	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", use(asked))
+	url := "https://" + p.awaitOutput(t, `msg=serving address=(\S+)`) + "/mine"
+	known := httpsClient(t, dir, "prometheus")
+	if got := fetchWith(t, known, url); got != "200 x 1\n" {
+		t.Fatal(got)
+	}
+	if resp, err := httpsClient(t, dir, "other").Get(url); err == nil {
+		t.Errorf("a certificate without an allowed name: %s", resp.Status)
+	}
+
+	for _, tt := range []struct{ file, certificate, then, says string }{
+		{"trusted.pem\n", "other", "503 ", "none of the names under client_allowed_sans"},
+		{"trusted.pem\n  client_allowed_sans: [other@example.org]\n", "other", "200 ", "none of the names under client_allowed_sans"},
+		{"foreign.pem\n  client_allowed_sans: [stranger@example.org]\n", "stranger", "200 ", "without the client certificate"},
+	} {
+		use(tt.file)
+		client := httpsClient(t, dir, tt.certificate)
+		transport := client.Transport.(*http.Transport)
+		transport.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		if got := fetchWith(t, client, url); !strings.HasPrefix(got, tt.then) {
+			t.Errorf("%s, while the file has %q: %s", tt.certificate, tt.file, got)
+		}
+		if got := fetchWith(t, known, url); strings.HasPrefix(got, "200 ") {
+			t.Errorf("the connection of before, while the file has %q: %s", tt.file, got)
+		}
+		use(asked)
+		if got := fetchWith(t, client, url); !strings.HasPrefix(got, "401 ") || !strings.Contains(got, tt.says) {
+			t.Errorf("%s, over the connection made while the file had %q: %s", tt.certificate, tt.file, got)
+		}
+		transport.CloseIdleConnections()
+		if resp, err := client.Get(url); err == nil { // The session is resumed, or there is no handshake.
+			resp.Body.Close()
+			if !resp.TLS.DidResume || resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s, by the session begun while the file had %q (resumed %v): %s", tt.certificate, tt.file, resp.TLS.DidResume, resp.Status)
+			}
+		} else if tt.certificate == "other" {
+			t.Errorf("%s, by the session begun while the file had %q: %v; no test of that", tt.certificate, tt.file, err)
+		}
+		if got := fetchWith(t, known, url); got != "200 x 1\n" {
+			t.Errorf("who has an allowed name, when the file is mended: %s", got)
+		}
+	}
+	use("trusted.pem\n")
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	p.awaitOutput(t, `(web\.yml has no client_allowed_sans any more)`)
 }
 
 // Who tries one password after the other neither finds one nor keeps those from being
