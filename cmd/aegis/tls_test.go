@@ -162,6 +162,23 @@ func TestExpiredCertificate(t *testing.T) {
 	}
 }
 
+// Names of certificates are allowed only where everybody shows one.
+func TestCertificatesWithNames(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newAuthority(t, dir, "trusted").issue(t, dir, "server")
+	for auth, want := range map[string]string{
+		"RequireAndVerifyClientCert": "web.yml: understood\n",
+		"VerifyClientCertIfGiven":    "client_allowed_sans takes client_auth_type: RequireAndVerifyClientCert",
+		"RequireAnyClientCert":       "client_allowed_sans takes client_auth_type: RequireAndVerifyClientCert",
+	} {
+		config := writeFile(t, dir, "web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key, client_ca_file: trusted.pem, client_allowed_sans: [a], client_auth_type: "+auth+"}\n")
+		if out, _ := exec.Command("aegis", "check", "-web.config.file", config, "-sockdir", dir).CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("%s: %s, want %s", auth, out, want)
+		}
+	}
+}
+
 // TestPasswords has a real Prometheus find and scrape a service with a password.
 // Whoever has none, or a wrong one, gets nowhere; and the service never sees any.
 func TestPasswords(t *testing.T) {
