@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
@@ -17,15 +19,18 @@ import (
 )
 
 // passwords knows which passwords are right. To find that out costs a twentieth of a
-// second of a processor, by design of bcrypt: so it is done once for each, and not for
-// whoever was wrong too often.
+// second of a processor, by design of bcrypt: so it is done once for each, not for
+// whoever was wrong too often, and for all others in turn.
 type passwords struct {
 	log    *slog.Logger
 	logged web.Seldom
+	places chan struct{} // of those that are hashed; who waits for one gets it in turn
+	joined atomic.Int32  // requests that wait for the try of another
 
 	mu     sync.Mutex
 	found  map[bool]map[credentials]bool // those that are right, and those that are not
 	tries  map[credentials]*try
+	trying map[netip.Prefix]bool // whose these are
 	misses map[netip.Prefix]misses
 }
 
@@ -40,22 +45,18 @@ type credentials [sha256.Size]byte
 
 // try is the hashing of a password, which others that have the same wait for.
 type try struct {
-	from  netip.Prefix
-	done  chan struct{}
-	right bool
+	from   netip.Prefix
+	done   chan struct{}
+	status int // as that of a request with it
 }
 
 func newPasswords(log *slog.Logger) *passwords {
 	return &passwords{
-		log:   log,
+		log: log, places: make(chan struct{}, limits.PasswordTries),
 		found: map[bool]map[credentials]bool{true: make(map[credentials]bool), false: make(map[credentials]bool)},
-		tries: make(map[credentials]*try), misses: make(map[netip.Prefix]misses),
+		tries: make(map[credentials]*try), trying: make(map[netip.Prefix]bool), misses: make(map[netip.Prefix]misses),
 	}
 }
-
-// someHash stands for that of a user whom there is not, so that nobody learns that by
-// the time it takes.
-const someHash = "$2a$10$K8AdU7BqFBtR5GvL5bl70uD8sJfVaX3ln3a0cj6idhQZyUbcPreay"
 
 // status is http.StatusOK if r has the password of a user of c, else what it is to be
 // answered with.
@@ -64,31 +65,21 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 	if !ok {
 		return http.StatusUnauthorized
 	}
-	hash, known := c.Users[user]
-	if !known {
-		hash = someHash
-	}
-	key := credentialsOf(user, password, string(hash))
+	key := credentialsOf(user, password, string(c.Users[user]))
 	t, first := p.begin(key, neighbourhood(r.RemoteAddr))
-	switch {
-	case t == nil:
+	if t == nil {
 		return http.StatusTooManyRequests
-	case first:
-		p.end(key, t, known && bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil)
-	default:
-		select {
-		case <-t.done:
-		case <-r.Context().Done():
-			return http.StatusUnauthorized // Nobody sees it.
+	}
+	if first {
+		p.end(key, t, p.try(r.Context(), user, password, c))
+	}
+	status := p.await(r.Context(), t)
+	if status == http.StatusUnauthorized {
+		if n, due := p.logged.Count(); due {
+			p.log.Warn("a scraper has no right password", "user", user, "address", r.RemoteAddr, "refused", n)
 		}
 	}
-	if t.right {
-		return http.StatusOK
-	}
-	if n, due := p.logged.Count(); due {
-		p.log.Warn("a scraper has no right password", "user", user, "address", r.RemoteAddr, "refused", n)
-	}
-	return http.StatusUnauthorized
+	return status
 }
 
 // begin returns the try of key, whether it has ended, is under way, or is to be made by
@@ -96,41 +87,99 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 func (p *passwords) begin(key credentials, from netip.Prefix) (t *try, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	t = &try{from: from, done: make(chan struct{})}
 	for right, found := range p.found {
 		if found[key] {
-			return ended(right), false
+			t.end(statusOf(right))
+			return t, false
 		}
 	}
 	if t := p.tries[key]; t != nil {
 		return t, false
 	}
 	m := p.misses[from]
-	if len(p.tries) >= limits.PasswordTries || m.n >= limits.PasswordMisses && time.Since(m.since) < limits.PasswordPause {
+	// One for each address: so it takes many to make somebody wait for long.
+	if p.trying[from] || m.n >= limits.PasswordMisses && time.Since(m.since) < limits.PasswordPause {
 		return nil, false
 	}
-	for _, other := range p.tries {
-		if other.from == from {
-			return nil, false
-		}
-	}
-	t = &try{from: from, done: make(chan struct{})}
-	p.tries[key] = t
+	p.tries[key], p.trying[from] = t, true
 	return t, true
 }
 
-func ended(right bool) *try {
-	t := &try{done: make(chan struct{}), right: right}
+// try finds out in turn whether password is that of user.
+func (p *passwords) try(ctx context.Context, user, password string, c exporterweb.Config) (status int) {
+	select {
+	case p.places <- struct{}{}:
+	case <-time.After(limits.PasswordPatience):
+		return http.StatusTooManyRequests
+	case <-ctx.Done():
+		return http.StatusTooManyRequests
+	}
+	defer func() { <-p.places }()
+	hash, known := hashOf(user, c)
+	fits := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+	return statusOf(fits && known)
+}
+
+// hashOf returns the hash that the password of user has to fit. For one whom there is not
+// that is another's, of those that cost most, so that nobody learns by the time it takes
+// whom there is.
+func hashOf(user string, c exporterweb.Config) (hash string, known bool) {
+	if hash, known := c.Users[user]; known {
+		return string(hash), true
+	}
+	most := 0
+	for _, of := range c.Users {
+		if cost, err := bcrypt.Cost([]byte(of)); err == nil && cost > most {
+			hash, most = string(of), cost
+		}
+	}
+	return hash, false
+}
+
+// await returns how t ended, when it has. It waits only with so many others: over HTTP/2
+// one scraper can have any number of requests with the same password.
+func (p *passwords) await(ctx context.Context, t *try) (status int) {
+	select {
+	case <-t.done:
+		return t.status
+	default:
+	}
+	defer p.joined.Add(-1)
+	if p.joined.Add(1) > limits.PasswordJoined {
+		return http.StatusTooManyRequests
+	}
+	select {
+	case <-t.done:
+		return t.status
+	case <-ctx.Done():
+		return http.StatusTooManyRequests // Nobody sees it.
+	}
+}
+
+func statusOf(right bool) int {
+	if right {
+		return http.StatusOK
+	}
+	return http.StatusUnauthorized
+}
+
+func (t *try) end(status int) {
+	t.status = status
 	close(t.done)
-	return t
 }
 
 // end notes how the try of key ended.
-func (p *passwords) end(key credentials, t *try, right bool) {
+func (p *passwords) end(key credentials, t *try, status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.tries, key)
-	t.right = right
-	close(t.done)
+	delete(p.trying, t.from)
+	t.end(status)
+	if status == http.StatusTooManyRequests {
+		return // Nobody knows.
+	}
+	right := status == http.StatusOK
 	if len(p.found[right]) >= limits.Passwords {
 		clear(p.found[right]) // They are found out again.
 	}
@@ -164,16 +213,18 @@ func credentialsOf(user, password, hash string) credentials {
 	return sha256.Sum256(all)
 }
 
-// neighbourhood is whose address that is: of IPv6, one has many.
+// neighbourhood is whose address that is: of IPv6, one has many, but for those of a
+// tunnel.
 func neighbourhood(remote string) netip.Prefix {
 	addr, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{}
 	}
-	bits := 32
-	if addr.Addr().Unmap().Is6() {
+	ip := addr.Addr().Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() && !ip.IsPrivate() {
 		bits = 64
 	}
-	prefix, _ := addr.Addr().Unmap().WithZone("").Prefix(bits)
+	prefix, _ := ip.Prefix(bits)
 	return prefix
 }

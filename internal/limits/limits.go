@@ -218,8 +218,17 @@ const (
 // What one who has no password can take.
 const (
 	// PasswordTries is how many passwords may be hashed at once: each takes a twentieth
-	// of a second of a processor, and who waits a tenth is well served.
+	// of a second of a processor, of which scrapes need some too.
 	PasswordTries = 4
+
+	// PasswordPatience is how long a password waits to be hashed, after one of each
+	// address that came before: half of Prometheus' default timeout, so that time is left
+	// for the scrape. A hundred addresses are through in that on one processor.
+	PasswordPatience = 5 * time.Second
+
+	// PasswordJoined is how many requests may wait for another with the same password: as
+	// many as a Prometheus with thousands of targets begins with, until that is hashed.
+	PasswordJoined = 256
 
 	// PasswordMisses is how many different passwords one address may try that are
 	// wrong, in PasswordPause: enough for all who make mistakes, and for a guesser
