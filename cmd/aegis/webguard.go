@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"time"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // webGuard stands before the library that serves TLS and asks for passwords, which
@@ -35,13 +38,13 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 		status := http.StatusOK
 		switch {
 		case err != nil:
-			http.Error(w, fmt.Sprintf("the file of -web.config.file %v; nobody is served until it has, or Aegis is started anew", err), http.StatusServiceUnavailable)
+			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("the file of -web.config.file %v; nobody is served until it has, or Aegis is started anew", err))
 			return
 		case !g.certified(r.TLS, now):
-			http.Error(w, "this connection was made without the client certificate that the file of -web.config.file asks for", http.StatusUnauthorized)
+			refuse(w, r, http.StatusUnauthorized, "this connection was made without the client certificate that the file of -web.config.file asks for")
 			return
 		case !named(r.TLS, now.TLSConfig):
-			http.Error(w, "the client certificate of this connection has none of the names under client_allowed_sans in the file of -web.config.file", http.StatusUnauthorized)
+			refuse(w, r, http.StatusUnauthorized, "the client certificate of this connection has none of the names under client_allowed_sans in the file of -web.config.file")
 			return
 		case len(now.Users) > 0:
 			status = g.passwords.status(r, now)
@@ -51,12 +54,36 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case http.StatusUnauthorized:
 			w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
-			http.Error(w, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)", status)
+			refuse(w, r, status, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
 		default:
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many wrong passwords from this address, or from many; try again in a second", status)
+			refuse(w, r, status, "too many wrong passwords from this address, or from many; try again in a second")
 		}
 	})
+}
+
+// refusals are the places of those refusals whose reason is on its way over HTTP/2.
+var refusals = make(chan struct{}, limits.Refusals)
+
+// refuse answers with status and why. Over HTTP/2 one connection has hundreds of requests,
+// and a body waits until the scraper takes it: so few have one at once, and the others
+// their status and fields only, which wait for nobody.
+func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
+	if r.ProtoMajor < 2 {
+		http.Error(w, why, status)
+		return
+	}
+	select {
+	case refusals <- struct{}{}:
+		defer func() { <-refusals }()
+	default:
+		w.WriteHeader(status)
+		return
+	}
+	answer := http.NewResponseController(w)
+	answer.SetWriteDeadline(time.Now().Add(limits.AbortGrace))
+	http.Error(w, why, status)
+	answer.Flush() // Or the body waits when this has returned, and is not counted.
 }
 
 func (g webGuard) read() (c exporterweb.Config, err error) {

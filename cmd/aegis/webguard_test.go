@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/net/http2"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -154,12 +156,16 @@ func TestPasswordFlood(t *testing.T) {
 	if raceDetector() {
 		cost = bcrypt.MinCost
 	}
-	p, addr := startWithPassword(t, dir, cost)
+	p, url := startWithPassword(t, dir, cost)
+	scrape := func(client *http.Client, password string) int {
+		status, _ := getWithPassword(client, url+"/svc", password)
+		return status
+	}
 	good := &http.Client{Timeout: 10 * time.Second}
 	var first sync.WaitGroup
 	for range 10 { // As Prometheus begins with all its targets.
 		first.Go(func() {
-			if got := scrapeWithPassword(good, addr, "open sesame"); got != http.StatusOK {
+			if got := scrape(good, "open sesame"); got != http.StatusOK {
 				t.Errorf("one of the first scrapes: %d", got)
 			}
 		})
@@ -175,7 +181,7 @@ func TestPasswordFlood(t *testing.T) {
 			client := clientFrom(net.IPv4(127, 0, 0, byte(1+i%6)))
 			defer client.CloseIdleConnections()
 			for n := 0; !isClosed(stop); n++ {
-				status := scrapeWithPassword(client, addr, fmt.Sprintf("%d, %d", i, n))
+				status := scrape(client, fmt.Sprintf("%d, %d", i, n))
 				mu.Lock()
 				answers[status]++
 				mu.Unlock()
@@ -183,7 +189,7 @@ func TestPasswordFlood(t *testing.T) {
 			}
 		})
 	}
-	took := slowest(t, func() bool { return scrapeWithPassword(good, addr, "open sesame") == http.StatusOK })
+	took := slowest(t, func() bool { return scrape(good, "open sesame") == http.StatusOK })
 	close(stop)
 	flood.Wait()
 	t.Logf("answers to wrong passwords: %v; p99 of who has the right one: %v", answers, took)
@@ -211,7 +217,7 @@ func TestPasswordFloodAtTheStart(t *testing.T) {
 	if raceDetector() {
 		cost -= 3
 	}
-	_, addr := startWithPassword(t, dir, cost)
+	_, url := startWithPassword(t, dir, cost)
 	stop := make(chan struct{})
 	var flood sync.WaitGroup
 	var tried atomic.Int32
@@ -220,7 +226,7 @@ func TestPasswordFloodAtTheStart(t *testing.T) {
 			client := clientFrom(net.IPv4(127, 0, 0, byte(2+i)))
 			defer client.CloseIdleConnections()
 			for n := 0; !isClosed(stop); n++ {
-				if scrapeWithPassword(client, addr, fmt.Sprintf("%d, %d", i, n)) == http.StatusUnauthorized {
+				if status, _ := getWithPassword(client, url, fmt.Sprintf("%d, %d", i, n)); status == http.StatusUnauthorized {
 					tried.Add(1)
 				}
 			}
@@ -233,7 +239,8 @@ func TestPasswordFloodAtTheStart(t *testing.T) {
 	defer victim.CloseIdleConnections()
 	var answers []int
 	for range 2 {
-		answers = append(answers, scrapeWithPassword(victim, addr, "open sesame"))
+		status, _ := getWithPassword(victim, url+"/svc", "open sesame")
+		answers = append(answers, status)
 	}
 	if !slices.Contains(answers, http.StatusOK) {
 		t.Errorf("answers to the right password: %v", answers)
@@ -248,25 +255,29 @@ func clientFrom(ip net.IP) *http.Client {
 }
 
 // startWithPassword starts Aegis before dir, with a passwordFile.
-func startWithPassword(t *testing.T, dir string, cost int) (p *program, addr string) {
+func startWithPassword(t *testing.T, dir string, cost int) (p *program, url string) {
 	t.Helper()
 	p = start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", passwordFile(t, dir, cost))
-	return p, p.awaitOutput(t, `msg=serving address=(\S+)`)
+	return p, "http://" + p.awaitOutput(t, `msg=serving address=(\S+)`)
 }
 
-// scrapeWithPassword returns the status of a scrape, 0 if there is none.
-func scrapeWithPassword(client *http.Client, addr, password string) int {
-	r, err := http.NewRequest(http.MethodGet, "http://"+addr+"/svc", nil)
+// getWithPassword returns status and body of a GET, 0 if there is no answer.
+func getWithPassword(client *http.Client, url, password string) (status int, body string) {
+	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
-		return 0
+		return 0, err.Error()
 	}
 	r.SetBasicAuth("prometheus", password)
 	resp, err := client.Do(r)
 	if err != nil {
-		return 0
+		return 0, err.Error()
 	}
-	resp.Body.Close()
-	return resp.StatusCode
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(text)
 }
 
 // A password that is not known yet waits in turn, once for each address; requests with
@@ -399,6 +410,85 @@ func TestNeighbourhood(t *testing.T) {
 		if got := neighbourhood(remote).String(); got != want {
 			t.Errorf("%s: %s, want %s", remote, got, want)
 		}
+	}
+}
+
+// Over HTTP/2, who has no password cannot hold hundreds of requests on each connection by
+// not letting their answers' bodies come.
+func TestHTTP2Refusals(t *testing.T) {
+	const connections, requests = 40, 250
+	dir := sampleFolder(t)
+	newAuthority(t, dir, "trusted").issue(t, dir, "server")
+	config := passwordFile(t, dir, bcrypt.MinCost)
+	users, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir, "web.yml", string(users)+"tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", config)
+	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+	scraper := httpsClient(t, dir, "")
+	scrape := func() bool {
+		status, _ := getWithPassword(scraper, "https://"+addr+"/svc", "open sesame")
+		return status == http.StatusOK
+	}
+	if !scrape() {
+		t.Fatal("no scrape at all")
+	}
+	_, resident := taken(t, p)
+
+	var flood sync.WaitGroup
+	for range connections {
+		c, err := dialHTTP2(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.conn.Close()
+		// No body may come; and each head is to be read by itself.
+		c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: 0})
+		flood.Go(func() {
+			for range requests {
+				if err := c.request("h", "/svc"); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			for refused := 0; refused < requests; {
+				switch status := c.status(); status {
+				case "401":
+					refused++
+				case "refused": // after that, as its body was not let come
+				default:
+					t.Errorf("the answer to request %d: %s", refused, status)
+					return
+				}
+			}
+		})
+	}
+	took := slowest(t, scrape)
+	flood.Wait()
+	goroutines := func() int {
+		_, metrics := getWithPassword(scraper, "https://"+addr+"/metrics", "open sesame")
+		_, after, _ := strings.Cut(metrics, "\ngo_goroutines ")
+		number, _, _ := strings.Cut(after, "\n")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	waitFor(t, "the end of the refused requests", func() bool { return goroutines() < 3*connections+limits.Refusals+50 })
+	waitFor(t, "a refusal with its reason", func() bool {
+		_, why := getWithPassword(scraper, "https://"+addr+"/svc", "sesame")
+		return why != ""
+	})
+	_, now := taken(t, p)
+	t.Logf("%.0f MiB resident, before it were %.0f; p99 of a scraper with the password: %v", now, resident, took)
+	if now > resident+room() {
+		t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
+	}
+	if took > patience() {
+		t.Errorf("a scraper with the password waited %v in the 99th of a hundred cases", took)
 	}
 }
 

@@ -239,6 +239,10 @@ const (
 	// Passwords is how many right ones are remembered, and how many wrong ones: some
 	// for each Prometheus.
 	Passwords = 100
+
+	// Refusals is how many refusals may be on their way over HTTP/2 with the reason in
+	// their body at once. They take a moment, or AbortGrace where it is not read.
+	Refusals = 32
 )
 
 // Connections to services.
