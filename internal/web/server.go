@@ -82,7 +82,7 @@ func (s *Server) HTTPServer() *http.Server {
 		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
 		ConnContext:                  withConn,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.WriteTimeout},
 		ErrorLog:                     log.New(serverLog{s}, "", 0),
 	}
 }
@@ -115,7 +115,10 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 			c.Close()
 		}
 	case http.StateIdle:
-		s.http1.Settle(c)
+		// With HTTP/2 all its streams would wait for that.
+		if t, ok := c.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != "h2" {
+			s.http1.Settle(c)
+		}
 	case http.StateClosed, http.StateHijacked:
 		s.conns.Add(-1)
 	}
