@@ -66,20 +66,38 @@ func TestConnectionsNotKept(t *testing.T) {
 // Bytes that come when the answer is long delivered must not be the next
 // scraper's.
 func TestLateBytesReachNobody(t *testing.T) {
-	late := make(chan struct{})
-	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
-		io.WriteString(c, answer("x 1\n"))
-		io.WriteString(c, answer("evil 1\n"))
-		late <- struct{}{}
-		return true
-	})
-	c := newClient(t)
-	for range 3 {
-		body, _, err := p.scrape(t, c)
-		if body != "x 1\n" || err != nil {
-			t.Fatalf("body %q, %v; want x 1", body, err)
-		}
-		<-late
+	for name, extra := range map[string]string{
+		"an answer":      answer("evil 1\n"),
+		"half an answer": ok + plain + "Content-Length: 11\r\n\r\nevil 1\n", // and the next ends it
+		"a byte":         "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			delivered, late := make(chan struct{}), make(chan struct{})
+			p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
+				io.WriteString(c, answer("x 1\n"))
+				select {
+				case <-delivered:
+				case <-t.Context().Done():
+					return false
+				}
+				io.WriteString(c, extra)
+				late <- struct{}{}
+				return true
+			})
+			c := newClient(t)
+			for i := range 3 {
+				body, _, err := p.scrape(t, c)
+				if body != "x 1\n" || err != nil {
+					t.Fatalf("scrape %d: body %q, %v; want x 1", i, body, err)
+				}
+				// What was written to a Unix socket has come when it is written.
+				delivered <- struct{}{}
+				<-late
+			}
+			if n := p.accepted.Load(); n != 3 {
+				t.Errorf("%d connections for 3 scrapes, want 3", n)
+			}
+		})
 	}
 }
 
