@@ -117,6 +117,47 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// What a service may send, in numbers, so that those of package limits do not change
+// unseen.
+func TestBounds(t *testing.T) {
+	interim := func(n int) string {
+		return strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n) + answer("x 1\n")
+	}
+	head := func(size int) string {
+		const rest = plain + "Content-Length: 4\r\n\r\n"
+		return ok + filler(size-len(ok+rest)) + rest + "x 1\n"
+	}
+	// What counts of two chunks and a trailer is ";a" and "X:a".
+	extra := func(extension, trailer int) string {
+		chunk := func(data string) string {
+			return fmt.Sprintf("%x;%s\r\n%s\r\n", len(data), strings.Repeat("a", extension/2-1), data)
+		}
+		return ok + plain + chunked + "\r\n" + chunk("x ") + chunk("1\n") + "0\r\nX:" + strings.Repeat("a", trailer-2) + "\r\n\r\n"
+	}
+	for _, tt := range []struct {
+		name     string
+		response string
+		err      error
+	}{
+		{"5 interim answers", interim(5), nil},
+		{"6 interim answers", interim(6), ErrInvalid},
+		{"a head of 64 KiB", head(64 << 10), nil},
+		{"a head of 64 KiB and a byte", head(64<<10 + 1), ErrInvalid},
+		{"chunk extensions that make 2 KiB", extra(2<<10-2, 2), nil},
+		{"chunk extensions that make more", extra(2<<10, 2), ErrInvalid},
+		{"a trailer that makes 2 KiB", extra(2, 2<<10-2), nil},
+		{"a trailer that makes more", extra(2, 2<<10-1), ErrInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), saysAndCloses(tt.response))
+			body, _, err := p.scrape(t, newClient(t))
+			if !errors.Is(err, tt.err) || err == nil && body != "x 1\n" {
+				t.Errorf("body %q, %v; want %v", body, err, tt.err)
+			}
+		})
+	}
+}
+
 // filler is a field of a head that takes length bytes.
 func filler(length int) string {
 	return "X: " + strings.Repeat("a", length-len("X: \r\n")) + "\r\n"
@@ -253,6 +294,7 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 // What answers take of memory is bounded for all scrapes together, and does not
 // follow what is announced.
 func TestMemoryIsBounded(t *testing.T) {
+	const most = 96 << 20 // as limits.GatherTotal is to be
 	before := blocksInUse.Load()
 	var held []*block
 	for {
@@ -263,9 +305,12 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			break
 		}
-		if held = append(held, b); len(held) > limits.GatherTotal/limits.Block {
-			t.Fatalf("%d blocks of %d bytes are held, more than %d bytes", len(held), limits.Block, limits.GatherTotal)
+		if held = append(held, b); len(held) > most/len(b) {
+			t.Fatalf("%d blocks of %d bytes are held, more than %d bytes", len(held), len(b), most)
 		}
+	}
+	if got := blocksInUse.Load() * int64(len(block{})); got != most {
+		t.Errorf("%d bytes may be held, want %d", got, most)
 	}
 	p := listen(t, t.TempDir(), says(ok+plain+"Content-Length: 1\r\n\r\n1"))
 	c := newClient(t)
