@@ -3,8 +3,7 @@ package scrape
 import (
 	"bufio"
 	"bytes"
-	"io"
-	"net"
+	"errors"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -15,23 +14,18 @@ import (
 )
 
 // connected returns a connection as dial makes it, and its other end.
-func connected(t testing.TB) (*conn, net.Conn) {
+func connected(t testing.TB) (ours *conn, theirs int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
-	defer theirs.Close()
-	raw, err := ours.SyscallConn()
+	file := os.NewFile(uintptr(fds[0]), "ours")
+	raw, err := file.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := net.FileConn(theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &conn{File: ours, raw: raw, open: new(atomic.Int64)}, service
+	return &conn{File: file, raw: raw, open: new(atomic.Int64)}, fds[1]
 }
 
 // get is what net/http needs to know of the request.
@@ -58,9 +52,9 @@ func FuzzAnswer(f *testing.F) {
 			return // more than a socket's buffer takes at once
 		}
 		ours, theirs := connected(t)
-		theirs.Write(response)
-		theirs.(*net.UnixConn).CloseWrite()
-		defer theirs.Close()
+		defer unix.Close(theirs)
+		unix.Write(theirs, response)
+		unix.Shutdown(theirs, unix.SHUT_WR)
 
 		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute)).scrape()
 		if err != nil {
@@ -75,17 +69,26 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 
-		reader := bufio.NewReader(bytes.NewReader(response))
-		resp, err := http.ReadResponse(reader, get)
-		for err == nil && resp.StatusCode < 200 {
-			resp, err = http.ReadResponse(reader, get)
-		}
-		if err != nil {
-			t.Fatalf("whole answer of %q, but net/http says %v", response, err)
-		}
-		want, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != 200 || !bytes.Equal(got.Bytes(), want) {
-			t.Fatalf("whole answer %q of %q, but net/http says %d, %q, %v", got.Bytes(), response, resp.StatusCode, want, err)
+		var want bytes.Buffer
+		if err := asNetHTTP(&want, response); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Fatalf("whole answer %q of %q, but net/http says %q, %v", got.Bytes(), response, want.Bytes(), err)
 		}
 	})
+}
+
+// asNetHTTP has net/http read response, and adds its body to body.
+func asNetHTTP(body *bytes.Buffer, response []byte) error {
+	r := bufio.NewReader(bytes.NewReader(response))
+	resp, err := http.ReadResponse(r, get)
+	for err == nil && resp.StatusCode < 200 {
+		resp, err = http.ReadResponse(r, get)
+	}
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	_, err = body.ReadFrom(resp.Body)
+	return err
 }

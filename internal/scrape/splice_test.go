@@ -1,6 +1,7 @@
 package scrape
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,13 +15,29 @@ import (
 
 // spliced is a scraper that takes what it can from pipes.
 type spliced struct {
-	strings.Builder
+	bytes.Buffer
 	left  int64 // to be expected
 	fails bool
 	pipes int64 // bytes out of them
 }
 
+func (s *spliced) Write(b []byte) (int, error) {
+	if s.left > 0 {
+		return 0, errors.New("less than was announced")
+	}
+	return s.Buffer.Write(b)
+}
+
+// WriteAll makes it take parts together, as scrapers do.
+func (s *spliced) WriteAll(parts [][]byte) (written int64, err error) {
+	n, err := s.Write(bytes.Join(parts, nil))
+	return int64(n), err
+}
+
 func (s *spliced) Expect(n int64) error {
+	if s.left > 0 {
+		return errors.New("less than was announced")
+	}
 	s.left = n
 	return nil
 }
@@ -32,9 +49,10 @@ func (s *spliced) Splice(pipe, n int) (int64, error) {
 	if s.fails {
 		return 0, errors.New("broken")
 	}
-	b := make([]byte, n)
+	s.Grow(n)
+	b := s.AvailableBuffer()[:n]
 	got, err := unix.Read(pipe, b)
-	s.Write(b[:max(got, 0)])
+	s.Buffer.Write(b[:max(got, 0)])
 	s.pipes += int64(got)
 	return int64(got), err
 }
