@@ -140,8 +140,12 @@ func (e *exchange) begin(fd uintptr) (done bool) {
 }
 
 // readMore reads to the end of the block, which must have room. It returns false
-// if nothing has come.
+// if nothing has come. After an error it reads no more: the kernel tells of a reset
+// once, and then of an end, which may be a body's.
 func (e *exchange) readMore(fd uintptr) (done bool) {
+	if e.err != nil {
+		return true
+	}
 	n, err := nowait.Read(int(fd), e.block[e.end:])
 	switch {
 	case err == unix.EAGAIN:

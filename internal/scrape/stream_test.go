@@ -22,6 +22,7 @@ type feed struct {
 	service int // the other end
 	rest    []byte
 	cuts    []byte // one for each of the next pieces
+	reset   bool   // the end is a reset
 }
 
 func (f *feed) Read(try func(fd uintptr) (done bool)) error {
@@ -51,7 +52,7 @@ func (f *feed) send() {
 		f.cuts = f.cuts[1:]
 	}
 	if len(f.rest) == 0 {
-		unix.Shutdown(f.service, unix.SHUT_WR)
+		f.end()
 		return
 	}
 	n, _ := unix.Write(f.service, f.rest[:min(size, len(f.rest))])
@@ -62,6 +63,17 @@ func (f *feed) send() {
 func (f *feed) end() {
 	unix.Write(f.service, f.rest)
 	unix.Shutdown(f.service, unix.SHUT_WR)
+	if f.reset {
+		f.close()
+	}
+}
+
+// close closes the service's end: a reset, since it never reads the request.
+func (f *feed) close() {
+	if f.service >= 0 {
+		unix.Close(f.service)
+		f.service = -1
+	}
 }
 
 // lines is what every body begins with: no two places in it look the same. It is
@@ -92,6 +104,7 @@ type stream struct {
 	odd     bool   // what becomes of it is for net/http to say
 
 	sent  []byte // the head, too
+	reset bool   // after it
 	body  []byte // that it begins with, unless it is odd
 	whole bool   // unless it is odd
 }
@@ -157,15 +170,15 @@ func (s *stream) finish(after string, cut uint) {
 	s.body, s.whole = lines[:s.size], missing <= len(after)
 	if s.framing == byEOF {
 		s.body = s.sent[min(len(head), len(s.sent)):]
-		s.whole = bytes.HasSuffix(s.body, []byte("\n"))
+		s.whole = bytes.HasSuffix(s.body, []byte("\n")) && !s.reset
 	}
 }
 
 // scrapeTo has what is sent come in pieces, and the body of it written to w.
 func (s *stream) scrapeTo(t *testing.T, w io.Writer, cuts []byte) error {
 	ours, theirs := connected(t)
-	defer unix.Close(theirs)
-	f := &feed{RawConn: ours.raw, service: theirs, rest: s.sent, cuts: cuts}
+	f := &feed{RawConn: ours.raw, service: theirs, rest: s.sent, cuts: cuts, reset: s.reset}
+	defer f.close()
 	ours.raw = f
 	p, id, req := new(pool), ours.id, scraper(t, "", time.Minute)
 	service, _, _ := p.admit(id)
@@ -199,32 +212,36 @@ func FuzzStream(f *testing.F) {
 		followed bool
 		cut      uint
 		cuts     []byte
+		reset    bool
 	}{
-		{byLength, small, true, 0, []byte{100}},
-		{byLength, large, true, 0, nil},
-		{byLength, large, false, 1, []byte{0, 0xff, 0xff, 5}},
-		{byLength, append([]byte{3, 128}, large...), false, 0, nil}, // It says a byte more.
-		{byChunks, small, true, 0, []byte{100}},
-		{byChunks, append(large, large...), true, 0, nil},
-		{byChunks, bytes.Repeat([]byte{1, 0xff}, 10), true, 0, bytes.Repeat([]byte{0xff, 3}, 20)},
-		{byChunks, append(bytes.Repeat([]byte{1, 20, 4, 20}, 10), large...), false, 0, nil}, // Extensions.
-		{byChunks, append(large, 5, 3, '1', '\n', 'x', '\n'), false, 0, nil},
-		{byChunks, large, false, 2, []byte{7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 9}},
-		{byEOF, append(large, 5, 0, '\n'), false, 0, nil},
-		{byEOF, append(large, large...), false, 0, []byte{0xff, 0xff}},
-		{byEOF, small, true, 0, nil},
+		{byLength, small, true, 0, []byte{100}, false},
+		{byLength, large, true, 0, nil, false},
+		{byLength, large, false, 1, []byte{0, 0xff, 0xff, 5}, false},
+		{byLength, append([]byte{3, 128}, large...), false, 0, nil, false}, // It says a byte more.
+		{byChunks, small, true, 0, []byte{100}, false},
+		{byChunks, append(large, large...), true, 0, nil, false},
+		{byChunks, bytes.Repeat([]byte{1, 0xff}, 10), true, 0, bytes.Repeat([]byte{0xff, 3}, 20), false},
+		{byChunks, append(bytes.Repeat([]byte{1, 20, 4, 20}, 10), large...), false, 0, nil, false}, // Extensions.
+		{byChunks, append(large, 5, 3, '1', '\n', 'x', '\n'), false, 0, nil, false},
+		{byChunks, large, false, 2, []byte{7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 9}, false},
+		{byEOF, append(large, 5, 0, '\n'), false, 0, nil, false},
+		{byEOF, append(large, 5, 0, '\n'), false, 0, bytes.Repeat([]byte{0xff}, 7), true},
+		{byEOF, append(large, 5, 0, '\n'), false, 0, bytes.Repeat([]byte{0xff}, 8), true},
+		{byLength, large, true, 0, nil, true},
+		{byEOF, append(large, large...), false, 0, []byte{0xff, 0xff}, false},
+		{byEOF, small, true, 0, nil, false},
 	} {
-		f.Add(seed.framing, seed.plan, seed.followed, seed.cut, seed.cuts)
+		f.Add(seed.framing, seed.plan, seed.followed, seed.cut, seed.cuts, seed.reset)
 	}
 	// To be used again: most of the time would go to memory.
 	var payload, sent []byte
 	var want, copied bytes.Buffer
 	var moved spliced
-	f.Fuzz(func(t *testing.T, framing byte, plan []byte, followed bool, cut uint, cuts []byte) {
+	f.Fuzz(func(t *testing.T, framing byte, plan []byte, followed bool, cut uint, cuts []byte, reset bool) {
 		if len(plan)+len(cuts) > 100 {
 			return // Nothing new, and the fuzzer takes minutes to make it smaller.
 		}
-		s := stream{framing: framing % framings, payload: payload[:0], sent: sent[:0]}
+		s := stream{framing: framing % framings, payload: payload[:0], sent: sent[:0], reset: reset}
 		s.follow(plan)
 		after := ""
 		if followed {
