@@ -158,6 +158,22 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// What shows that a body is no exposition may come late, and byte by byte.
+func TestNotMetricsInPieces(t *testing.T) {
+	const html = " \n<html>"
+	body := html + strings.Repeat("x 1\n", limits.Gather/4)
+	for name, head := range map[string]string{
+		"a length":      plain + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)),
+		"a chunk":       plain + chunked + fmt.Sprintf("\r\n%x\r\n", len(body)),
+		"until the end": plain + "\r\n",
+	} {
+		s := stream{sent: []byte(ok + head + body)}
+		if err := s.scrapeTo(t, io.Discard, make([]byte, len(ok+head+html))); !errors.Is(err, ErrNotMetrics) {
+			t.Errorf("%s: %v, want %v", name, err, ErrNotMetrics)
+		}
+	}
+}
+
 // filler is a field of a head that takes length bytes.
 func filler(length int) string {
 	return "X: " + strings.Repeat("a", length-len("X: \r\n")) + "\r\n"
@@ -338,29 +354,51 @@ func TestMemoryIsBounded(t *testing.T) {
 
 // Of an answer that streams one block is held, once what was gathered is written.
 func TestMemoryOfAStream(t *testing.T) {
-	before := blocksInUse.Load()
 	big := strings.Repeat("x 1\n", limits.Gather/4+limits.Block)
-	p := listen(t, t.TempDir(), saysAndCloses(ok+plain+"\r\n"+big))
-	a, err := newClient(t).Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	w := &blockCounter{}
-	if n, err := a.WriteTo(w); n != int64(len(big)) || err != nil {
-		t.Errorf("%d bytes of %d, %v", n, len(big), err)
-	}
-	if got := w.last - before; got != 1 {
-		t.Errorf("%d blocks are held at the end of a stream, want 1", got)
+	chunk := func(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
+	const few = 100_000 // per chunk that is not known to be of a large body
+	for name, response := range map[string]string{
+		"copied":  ok + plain + "\r\n" + big,
+		"spliced": ok + plain + chunked + "\r\n" + chunk(big[:few]) + chunk(big[few:2*few]) + chunk(big[2*few:]) + "0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := blocksInUse.Load()
+			p := listen(t, t.TempDir(), saysAndCloses(response))
+			c := newClient(t)
+			t.Cleanup(closePipes)
+			a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			w := &blockCounter{}
+			if n, err := a.WriteTo(w); n != int64(len(big)) || err != nil {
+				t.Errorf("%d bytes of %d, %v", n, len(big), err)
+			}
+			if got := w.last - before; got != 1 {
+				t.Errorf("%d blocks are held at the end of a stream, want 1", got)
+			}
+		})
 	}
 }
 
-// blockCounter counts the blocks in use when it was last written to.
-type blockCounter struct{ last int64 }
+// blockCounter counts the blocks in use when it was last written to, from a pipe if it
+// ever is.
+type blockCounter struct {
+	spliced
+	last int64
+}
 
-func (c *blockCounter) Write(p []byte) (int, error) {
+func (c *blockCounter) WriteAll(parts [][]byte) (int64, error) {
+	if c.pipes == 0 {
+		c.last = blocksInUse.Load()
+	}
+	return c.spliced.WriteAll(parts)
+}
+
+func (c *blockCounter) Splice(pipe, n int) (int64, error) {
 	c.last = blocksInUse.Load()
-	return len(p), nil
+	return c.spliced.Splice(pipe, n)
 }
 
 // failing is a scraper whose connection breaks after n bytes.

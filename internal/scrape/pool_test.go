@@ -41,19 +41,20 @@ func TestConnectionsAreKept(t *testing.T) {
 }
 
 func TestConnectionsNotKept(t *testing.T) {
-	for name, response := range map[string]string{
-		"asked to close":     ok + "Connection: close\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n",
-		"HTTP/1.0":           "HTTP/1.0 200 OK\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n",
-		"bytes after length": answer("x 1\n") + answer("evil 1\n"),
-		"bytes after chunks": ok + plain + chunked + "\r\n4\r\nx 1\n\r\n0\r\n\r\n" + answer("evil 1\n"),
-		"a byte too many":    answer("x 1\n") + "\n",
+	for _, tt := range []struct{ name, response, body string }{
+		{"asked to close", ok + "Connection: close\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
+		{"HTTP/1.0", "HTTP/1.0 200 OK\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
+		{"bytes after length", answer("x 1\n") + answer("evil 1\n"), "x 1\n"},
+		{"bytes after nothing", answer("") + answer("evil 1\n"), ""},
+		{"bytes after chunks", ok + plain + chunked + "\r\n4\r\nx 1\n\r\n0\r\n\r\n" + answer("evil 1\n"), "x 1\n"},
+		{"a byte too many", answer("x 1\n") + "\n", "x 1\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			p := listen(t, t.TempDir(), says(response))
+		t.Run(tt.name, func(t *testing.T) {
+			p := listen(t, t.TempDir(), says(tt.response))
 			c := newClient(t)
 			for range 3 {
-				if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
-					t.Fatalf("body %q, %v; want x 1", body, err)
+				if body, _, err := p.scrape(t, c); body != tt.body || err != nil {
+					t.Fatalf("body %q, %v; want %q", body, err, tt.body)
 				}
 			}
 			if n := p.accepted.Load(); n != 3 {
