@@ -5,8 +5,9 @@ import "tulpa.dev/cadey/aegis/internal/limits"
 // dechunker takes the chunked coding (RFC 9112 section 7.1) out of a body, in
 // place, from pieces cut anywhere. The zero value is ready for the first.
 //
-// It is stricter than the RFC asks where a looser reader could see another end:
-// lines end in CRLF and nothing else.
+// It is stricter than the RFC asks where a looser reader could see another end, or
+// net/http sees none: lines end in CRLF and nothing else, and no space comes before an
+// extension.
 type dechunker struct {
 	state chunkState
 	left  int64 // of the chunk's data, or its size as read so far
@@ -68,8 +69,6 @@ func (d *dechunker) step(c byte) error {
 		case c == '\r' && d.count > 0:
 			d.state = chunkSizeLF
 			return nil
-		case c == ';':
-			d.state = chunkExtension
 		case d.state == chunkSpace && c != ' ' && c != '\t', c < ' ' && c != '\t', c == 0x7f:
 			return invalid("malformed chunk: %q in its size line", c)
 		}
@@ -122,6 +121,9 @@ func (d *dechunker) size(c byte) error {
 		digit = int64(c - '0')
 	case 'a' <= c|0x20 && c|0x20 <= 'f':
 		digit = int64(c|0x20-'a') + 10
+	case c == ';' && d.count > 0:
+		d.state = chunkExtension
+		return d.spend()
 	case d.count > 0:
 		d.state = chunkSpace
 		return d.step(c)

@@ -81,7 +81,7 @@ func TestOddFraming(t *testing.T) {
 		"chunked in capitals":     ok + plain + "transfer-encoding: CHUNKED\r\n\r\n4\r\n" + body + "\r\n0\r\n\r\n",
 		"spaces after a size":     ok + plain + chunked + "\r\n4 \t\r\n" + body + "\r\n0\r\n\r\n",
 		"zeros before a size":     ok + plain + chunked + "\r\n0004\r\n" + body + "\r\n000\r\n\r\n",
-		"an extension, a trailer": ok + plain + chunked + "\r\n4 ;a=\"b;c\"\r\n" + body + "\r\n0;d\r\nX-Sum: 1\r\nY:\r\n\r\n",
+		"an extension, a trailer": ok + plain + chunked + "\r\n4;a=\"b;c\"\r\n" + body + "\r\n0;d\r\nX-Sum: 1\r\nY:\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
