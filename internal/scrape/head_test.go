@@ -52,6 +52,7 @@ func TestHostileFraming(t *testing.T) {
 		{"LF at the end", chunk("4\r\n" + body + "\r\n0\r\n\n"), "malformed trailer"},
 		{"CR without LF at the end", chunk("4\r\n" + body + "\r\n0\r\n\rx"), `'x' where '\n' should be`},
 		{"more data than said", chunk("3\r\n" + body + "\r\n0\r\n\r\n"), `'\n' where '\r' should be`},
+		{"a space before an extension", chunk("4 ;a\r\n" + body + "\r\n0\r\n\r\n"), `';' in its size line`},
 		{"a NUL in an extension", chunk("4;a=\x00\r\n" + body + "\r\n0\r\n\r\n"), "in its size line"},
 		{"extensions without end", chunk("4;" + strings.Repeat("a", limits.ChunkExtra+1) + "\r\n" + body + "\r\n0\r\n\r\n"), "chunk extensions and trailers"},
 		{"trailers without end", chunk("0\r\n" + strings.Repeat("X: y\r\n", limits.ChunkExtra)), "chunk extensions and trailers"},
