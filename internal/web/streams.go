@@ -35,8 +35,8 @@ func (s *streams) enter() bool {
 
 var longAgo = time.Unix(1, 0)
 
-// leave waits until the scraper has taken the answer, and gives the place back.
-func (s *streams) leave(answer *http.ResponseController) {
+// settle waits until the scraper has taken the answer.
+func (s *streams) settle(answer *http.ResponseController) {
 	s.mu.Lock()
 	place := s.waiting.PushBack(answer)
 	s.mu.Unlock()
@@ -44,6 +44,11 @@ func (s *streams) leave(answer *http.ResponseController) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting.Remove(place)
+}
+
+func (s *streams) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.n--
 }
 
@@ -60,7 +65,8 @@ func (s *Server) Streams(next http.Handler) http.Handler {
 			}
 			panic(http.ErrAbortHandler)
 		}
-		defer s.streams.leave(http.NewResponseController(w))
-		next.ServeHTTP(w, r)
+		defer s.streams.leave()
+		next.ServeHTTP(w, r) // may panic, and what came of its answer is not to be sent then
+		s.streams.settle(http.NewResponseController(w))
 	})
 }
