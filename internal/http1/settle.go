@@ -71,6 +71,14 @@ func (s *Server) Settle(c net.Conn) {
 	}
 }
 
+// Reset ends a connection of Fair or Listen at once, and has the kernel forget what the
+// scraper did not take.
+func Reset(c net.Conn) {
+	if f := fairOf(c); f != nil {
+		reset(f.TCPConn)
+	}
+}
+
 // fairOf returns the connection that c is, or is over; nil if that is none of Fair or
 // Listen.
 func fairOf(c net.Conn) *fair {

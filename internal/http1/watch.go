@@ -19,7 +19,7 @@ func Watch(ctx context.Context, c net.Conn) (watched context.Context, stop func(
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var look *time.Timer
-	look = time.AfterFunc(limits.WatchAfter, func() {
+	look = time.AfterFunc(time.Hour, func() { // It may begin when look is set.
 		switch {
 		case ctx.Err() != nil:
 		case hungUp(f.raw):
@@ -28,6 +28,7 @@ func Watch(ctx context.Context, c net.Conn) (watched context.Context, stop func(
 			look.Reset(limits.WatchAgain)
 		}
 	})
+	look.Reset(limits.WatchAfter)
 	return ctx, func() {
 		look.Stop()
 		cancel()

@@ -1,72 +1,93 @@
 package web
 
 import (
-	"container/list"
+	"net"
 	"net/http"
 	"sync"
-	"time"
 
+	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // streams are the requests over HTTP/2. A scraper has many on one connection, and need
 // not take the answer of any: each holds a goroutine and memory until it does. There
-// are at most limits.Streams; one more has the answer that waits for longest aborted.
+// are at most limits.Streams; one more ends the connection that has most.
 type streams struct {
-	mu      sync.Mutex
-	n       int
-	waiting list.List // of *http.ResponseController: those whose answer is to be taken
+	mu  sync.Mutex
+	n   int
+	all map[net.Conn]*multiplexed
 }
 
-// enter takes a place for a request until leave, and reports whether there was one.
-func (s *streams) enter() bool {
+// multiplexed is a connection with streams.
+type multiplexed struct {
+	streams int
+	ended   bool // here; its streams end soon
+}
+
+// enter takes a place for a request on c, until leave. It returns the connection to end
+// for that, if one is, and reports whether there was a place.
+func (s *streams) enter(c net.Conn) (most net.Conn, entered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.n >= limits.Streams {
-		longest := s.waiting.Front()
-		if longest == nil {
-			return false
+		if most = s.most(); most == nil || most == c || s.n >= 2*limits.Streams {
+			return most, false
 		}
-		s.waiting.Remove(longest).(*http.ResponseController).SetWriteDeadline(longAgo)
 	}
+	if s.all == nil {
+		s.all = make(map[net.Conn]*multiplexed)
+	}
+	if s.all[c] == nil {
+		s.all[c] = new(multiplexed)
+	}
+	s.all[c].streams++
 	s.n++
-	return true
+	return most, true
 }
 
-var longAgo = time.Unix(1, 0)
-
-// settle waits until the scraper has taken the answer.
-func (s *streams) settle(answer *http.ResponseController) {
-	s.mu.Lock()
-	place := s.waiting.PushBack(answer)
-	s.mu.Unlock()
-	answer.Flush()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting.Remove(place)
+// most returns the connection that has most streams, which is ended then.
+func (s *streams) most() (c net.Conn) {
+	for other, m := range s.all {
+		if !m.ended && (c == nil || m.streams > s.all[c].streams) {
+			c = other
+		}
+	}
+	if c != nil {
+		s.all[c].ended = true
+	}
+	return c
 }
 
-func (s *streams) leave() {
+func (s *streams) leave(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n--
+	if s.all[c].streams--; s.all[c].streams == 0 {
+		delete(s.all, c)
+	}
 }
 
 // Streams returns next with a bound on its requests over HTTP/2.
 func (s *Server) Streams(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor < 2 {
+		c, ok := r.Context().Value(connKey{}).(net.Conn)
+		if r.ProtoMajor < 2 || !ok {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if !s.streams.enter() {
+		most, entered := s.streams.enter(c)
+		if most != nil {
+			http1.Reset(most)
 			if n, due := s.aborts.Count(); due {
-				s.log.Warn("requests over HTTP/2 are aborted: as many as may be are under way already", "most", limits.Streams, "aborted", n)
+				s.log.Warn("connections over HTTP/2 are ended: more requests than may be are under way, and these have most", "most", limits.Streams, "address", most.RemoteAddr().String(), "ended", n)
 			}
+		}
+		if !entered {
 			panic(http.ErrAbortHandler)
 		}
-		defer s.streams.leave()
+		defer s.streams.leave(c)
 		next.ServeHTTP(w, r) // may panic, and what came of its answer is not to be sent then
-		s.streams.settle(http.NewResponseController(w))
+		// Else who does not take the end of its answer is waited for without a place.
+		http.NewResponseController(w).Flush()
 	})
 }
