@@ -38,7 +38,7 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 		status := http.StatusOK
 		switch {
 		case err != nil:
-			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("the file of -web.config.file %v; nobody is served until it has, or Aegis is started anew", err))
+			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("the file of -web.config.file %v; nobody is served until that is mended, or Aegis is started anew", err))
 			return
 		case !g.certified(r.TLS, now):
 			refuse(w, r, http.StatusUnauthorized, "this connection was made without the client certificate that the file of -web.config.file asks for")
