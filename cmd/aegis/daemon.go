@@ -36,7 +36,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	d := &daemon{
 		process: p, settings: s, listeners: listeners, log: log,
 		ended:   make(chan error, len(listeners)),
-		guard:   webGuard{s.webConfigFile, s.webConfig, newPasswords(log)},
+		guard:   webGuard{s.webConfigFile, s.webConfig, newPasswords(log), make(chan struct{}, limits.Refusals)},
 		manager: systemd.NewManager(func(err error) { log.Warn("service manager", "error", err) }),
 		web: web.New(web.Config{
 			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),

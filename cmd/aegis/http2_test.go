@@ -204,19 +204,26 @@ func (c *http2Client) request(host, path string) error {
 	return c.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: fields.Bytes(), EndStream: true, EndHeaders: true})
 }
 
-// status is that of the last request's answer, or refused where there is none.
+// status is that of the next answer, or refused where there is none.
 func (c *http2Client) status() string {
+	_, status := c.answer()
+	return status
+}
+
+// answer is the status of the next answer, with its stream; refused where that was
+// reset, or the connection is being ended.
+func (c *http2Client) answer() (stream uint32, status string) {
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	for {
 		frame, err := c.ReadFrame()
 		if err != nil {
-			return err.Error()
+			return 0, err.Error()
 		}
 		switch frame := frame.(type) {
 		case *http2.MetaHeadersFrame:
-			return frame.PseudoValue("status")
+			return frame.StreamID, frame.PseudoValue("status")
 		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
-			return "refused"
+			return frame.Header().StreamID, "refused"
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 		return http.StatusTooManyRequests
 	}
 	if first {
-		p.end(key, t, p.try(r.Context(), user, password, c))
+		p.end(key, t, p.try(user, password, c))
 	}
 	status := p.await(r.Context(), t)
 	if status == http.StatusUnauthorized {
@@ -106,13 +106,12 @@ func (p *passwords) begin(key credentials, from netip.Prefix) (t *try, first boo
 	return t, true
 }
 
-// try finds out in turn whether password is that of user.
-func (p *passwords) try(ctx context.Context, user, password string, c exporterweb.Config) (status int) {
+// try finds out in turn whether password is that of user. It goes on for a scraper that
+// hangs up: others may wait for the same.
+func (p *passwords) try(user, password string, c exporterweb.Config) (status int) {
 	select {
 	case p.places <- struct{}{}:
 	case <-time.After(limits.PasswordPatience):
-		return http.StatusTooManyRequests
-	case <-ctx.Done():
 		return http.StatusTooManyRequests
 	}
 	defer func() { <-p.places }()

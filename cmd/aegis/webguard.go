@@ -25,6 +25,7 @@ type webGuard struct {
 	path      string
 	begun     exporterweb.Config
 	passwords *passwords
+	refusals  chan struct{} // a place for each whose reason is on its way over HTTP/2
 }
 
 // keep returns next for the scrapers that have what was asked for when Aegis started,
@@ -38,13 +39,13 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 		status := http.StatusOK
 		switch {
 		case err != nil:
-			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("the file of -web.config.file %v; nobody is served until that is mended, or Aegis is started anew", err))
+			g.refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("the file of -web.config.file %v; nobody is served until that is mended, or Aegis is started anew", err))
 			return
 		case !g.certified(r.TLS, now):
-			refuse(w, r, http.StatusUnauthorized, "this connection was made without the client certificate that the file of -web.config.file asks for")
+			g.refuse(w, r, http.StatusUnauthorized, "this connection was made without the client certificate that the file of -web.config.file asks for")
 			return
 		case !named(r.TLS, now.TLSConfig):
-			refuse(w, r, http.StatusUnauthorized, "the client certificate of this connection has none of the names under client_allowed_sans in the file of -web.config.file")
+			g.refuse(w, r, http.StatusUnauthorized, "the client certificate of this connection has none of the names under client_allowed_sans in the file of -web.config.file")
 			return
 		case len(now.Users) > 0:
 			status = g.passwords.status(r, now)
@@ -54,28 +55,25 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case http.StatusUnauthorized:
 			w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
-			refuse(w, r, status, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
+			g.refuse(w, r, status, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
 		default:
 			w.Header().Set("Retry-After", "1")
-			refuse(w, r, status, "too many wrong passwords from this address, or from many; try again in a second")
+			g.refuse(w, r, status, "too many wrong passwords from this address, or from many; try again in a second")
 		}
 	})
 }
 
-// refusals are the places of those refusals whose reason is on its way over HTTP/2.
-var refusals = make(chan struct{}, limits.Refusals)
-
 // refuse answers with status and why. Over HTTP/2 one connection has hundreds of requests,
 // and a body waits until the scraper takes it: so few have one at once, and the others
 // their status and fields only, which wait for nobody.
-func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
+func (g webGuard) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
 	if r.ProtoMajor < 2 {
 		http.Error(w, why, status)
 		return
 	}
 	select {
-	case refusals <- struct{}{}:
-		defer func() { <-refusals }()
+	case g.refusals <- struct{}{}:
+		defer func() { <-g.refusals }()
 	default:
 		w.WriteHeader(status)
 		return
