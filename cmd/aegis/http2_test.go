@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
 // Over HTTP/2, a scraper can abandon scrapes as fast as it can name them. That
@@ -118,6 +121,40 @@ func TestHTTP2AnswersNobodyTakes(t *testing.T) {
 				t.Errorf("%.0f MiB resident, before it were %.0f", now, resident)
 			}
 		})
+	}
+}
+
+// Over HTTP/2 too, a connection of which nothing is read is ended.
+func TestHTTP2ConnectionNobodyReads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this test waits for a deadline of Aegis")
+	}
+	t.Parallel()
+	p, addr, _ := startWithTLS(t)
+	descriptors, _ := taken(t, p)
+	// As much may be sent as there is; more than the kernel holds.
+	const much = 1<<31 - 1
+	c, err := dialHTTP2(addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: much})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.conn.Close()
+	begin := time.Now()
+	err = c.WriteWindowUpdate(0, much-1<<16)
+	for range 8 {
+		err = errors.Join(err, c.request("h", "/large"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if now, _ := taken(t, p); now > descriptors {
+			return fmt.Errorf("%d descriptors, before the connection were %d", now, descriptors)
+		}
+		return nil
+	})
+	if took := time.Since(begin); took < limits.Stalled {
+		t.Errorf("it was ended after %v, and not because nothing was read; no test of that", took)
 	}
 }
 

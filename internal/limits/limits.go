@@ -27,6 +27,11 @@ const (
 	// pages. A relayed scrape has the scrape's deadline instead.
 	WriteTimeout = 30 * time.Second
 
+	// Stalled is how long a connection over HTTP/2 may take nothing at all of what is
+	// sent on it. Its scrapes cannot end at their deadlines before that, since what ends
+	// one is sent, too.
+	Stalled = 10 * time.Second
+
 	// AbortGrace is how long after a scrape's deadline Aegis still tries to
 	// write: enough to deliver the 504, too little to hold a buffer for a
 	// client that does not read.

@@ -82,7 +82,7 @@ func (s *Server) HTTPServer() *http.Server {
 		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
 		ConnContext:                  withConn,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.WriteTimeout},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.Stalled},
 		ErrorLog:                     log.New(serverLog{s}, "", 0),
 	}
 }
