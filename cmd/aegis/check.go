@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,8 +41,9 @@ type checked struct {
 	Error   string  `json:"error,omitempty"`
 	Seconds float64 `json:"seconds"`
 	Bytes   int     `json:"bytes"`
-	// Series is how many samples came, each of which is of another series.
-	Series int `json:"series"`
+	Series  int     `json:"series"`
+	// Repeated is how many samples are of a series that has one already.
+	Repeated int `json:"repeated,omitempty"`
 	// Lint is what promlint says, with -lint.
 	Lint []problem `json:"lint,omitempty"`
 }
@@ -85,6 +87,9 @@ func check(args []string, p process) error {
 		if strings.HasPrefix(name, "-") {
 			return fmt.Errorf("%s stands after a name; flags go before names: %w", name, errUsage)
 		}
+		if info, err := os.Stat(name); err == nil && info.IsDir() && strings.Contains(name, "/") {
+			return fmt.Errorf("%s is a folder; -sockdir names the folder of sockets: %w", name, errUsage)
+		}
 		if _, err := netip.ParseAddrPort(name); err == nil || strings.Contains(name, "://") {
 			return fmt.Errorf("%s is an address; check asks the services themselves, by the names of their sockets, and curl asks an Aegis that runs: %w", name, errUsage)
 		}
@@ -126,27 +131,32 @@ func check(args []string, p process) error {
 	if *webFile != "" {
 		fmt.Fprintf(words, "%s: understood\n", *webFile)
 	}
+	asService := runAsService("aegis", args)
+	if asService != "" {
+		fmt.Fprintf(p.stderr, "aegis: checked as %s; the service runs as another user and may fare otherwise: %s\n", sockdir.Whoami(), asService)
+	}
 	catalog := web.NewCatalog(sockdir.New(path), targets)
 	names := fs.Args()
 	var unserved []sockdir.Entry
+	alike := false
 	if len(names) == 0 {
 		if names, unserved, err = entries(catalog); err != nil {
-			return fmt.Errorf("finding the sockets: %w", err)
+			return fmt.Errorf("finding the sockets: %w", deniedHere(err, asService))
 		}
 		names = withTargets(names, targets)
+		alike = noteAlike(p.stderr, names, targets)
 	}
-	results := checker{catalog: catalog, lint: *lint, timeout: timeout}.all(names)
+	results := checker{catalog: catalog, lint: *lint, timeout: timeout, asService: asService}.all(names)
 	noteUnserved(words, path, results, unserved)
 	if err := report(p.stdout, *output, results); err != nil {
 		return err
 	}
-	noteUser(p.stderr, "aegis")
 	for _, r := range results {
 		if r.Error != "" {
 			return errCheckFailed
 		}
 	}
-	if !end.IsZero() {
+	if alike || !end.IsZero() {
 		return errCheckFailed
 	}
 	return nil
@@ -184,13 +194,28 @@ func withTargets(names []string, file config.File) []string {
 	return all
 }
 
+// noteAlike says of two targets that Prometheus cannot tell apart, if it finds any.
+func noteAlike(w io.Writer, names []string, file config.File) (found bool) {
+	target, other := file.Alike(func(name string) bool {
+		_, there := slices.BinarySearch(names, name)
+		return there
+	})
+	if other == "" {
+		return false
+	}
+	fmt.Fprintf(w, "aegis: %s and %s have the same labels, and Prometheus takes one for the other; give one other labels in the targets file\n", target, other)
+	return true
+}
+
 // checker checks targets with the code of the daemon.
 type checker struct {
 	client  *scrape.Client
 	catalog *web.Catalog
 	lint    bool
 	timeout time.Duration
-	parsing *sync.Mutex
+	// asService is the command that checks as the service; empty if this does.
+	asService string
+	parsing   *sync.Mutex
 }
 
 // all checks the targets, some at a time, and returns how they are in the order
@@ -222,10 +247,12 @@ func (c checker) one(name string) checked {
 	c.parsing.Lock()
 	defer c.parsing.Unlock()
 	if err == nil {
-		result.Series, err = body.parse()
+		var found counted
+		found, err = body.parse()
+		result.Series, result.Repeated = found.series, found.repeated
 	}
 	if err != nil {
-		result.Result, result.Error = resultOf(err), oneLine(err.Error())
+		result.Result, result.Error = resultOf(err), oneLine(deniedHere(err, c.asService).Error())
 		return result
 	}
 	if c.lint {
@@ -267,7 +294,7 @@ func (c checker) scrape(name string) (exposition, error) {
 	defer cancel()
 	socket, err := c.catalog.Find(ctx, name, target)
 	if err != nil {
-		return exposition{}, fmt.Errorf("%w%s", err, web.Hint(name))
+		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(web.Hint(name), c.nearly(name, err)))
 	}
 	a, err := c.client.Get(ctx, socket, request)
 	if err != nil {
@@ -279,12 +306,31 @@ func (c checker) scrape(name string) (exposition, error) {
 	return e, err
 }
 
+// nearly says of name, which was not found with err, that the folder has a socket that
+// lacks only the right name.
+func (c checker) nearly(name string, err error) string {
+	if !errors.Is(err, sockdir.ErrNotFound) {
+		return ""
+	}
+	_, unserved, _ := entries(c.catalog) // Without the list there is no hint.
+	for _, e := range unserved {
+		if e.File == name || strings.EqualFold(e.File, name+sockdir.Suffix) {
+			return fmt.Sprintf("; %s is there, but not served: %s", printableName(e.File), web.Why(e.Err))
+		}
+	}
+	return ""
+}
+
 // noteUnserved says what is not served, or that there is nothing at all.
 func noteUnserved(w io.Writer, path string, results []checked, unserved []sockdir.Entry) {
 	for _, e := range unserved {
 		fmt.Fprintf(w, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
 	}
-	if len(results) == 0 {
+	switch {
+	case len(results) > 0:
+	case len(unserved) > 0:
+		fmt.Fprintf(w, "Nothing else is in %s: no socket is scraped.\n", path)
+	default:
 		fmt.Fprintf(w, "There is no socket to scrape in %s; name another folder with -sockdir.\n", path)
 	}
 }
@@ -315,6 +361,9 @@ func report(out io.Writer, format string, results []checked) error {
 		if r.Error == "" && r.Series == 0 {
 			fmt.Fprintf(out, "\n%s: there is no sample in its answer: to Prometheus it is up and has nothing to say\n", printableName(r.Name))
 		}
+		if r.Repeated > 0 {
+			fmt.Fprintf(out, "\n%s: %d of its samples are of a series that has one already: Prometheus drops them\n", printableName(r.Name), r.Repeated)
+		}
 		for _, problem := range r.Lint {
 			fmt.Fprintf(out, "\n%s: lint: %s\n", printableName(r.Name), problem)
 		}
@@ -340,14 +389,29 @@ func printableName(name string) string {
 	return strconv.Quote(name)
 }
 
-// noteUser says whose permissions were tried, where those of the user called daemon
-// are others.
-func noteUser(w io.Writer, daemon string) {
+// runAsService is the command that checks the same with the permissions of the user
+// called daemon, where those are others; else it is empty.
+func runAsService(daemon string, args []string) string {
 	u, err := user.Lookup(daemon)
 	if err != nil || u.Uid == strconv.Itoa(os.Geteuid()) {
-		return
+		return ""
 	}
-	fmt.Fprintf(w, "aegis: checked as %[1]s; the service runs as user %[2]s, and may be denied what is not denied here (runuser -u %[2]s -- aegis check)\n", sockdir.Whoami(), daemon)
+	command := "runuser -u " + daemon + " -- aegis check"
+	for _, arg := range args {
+		command += " " + sockdir.ShellWord(arg)
+	}
+	return command
+}
+
+// deniedHere is err, with other advice if something was denied to this process and
+// asService says how the service would fare: what opens it to this user can shut that out.
+func deniedHere(err error, asService string) error {
+	var denied *sockdir.DeniedError
+	if asService == "" || !errors.As(err, &denied) {
+		return err
+	}
+	return fmt.Errorf("%w: %s and this check runs as %s, not as the service; before anything is changed, see what that may: %s",
+		sockdir.ErrDenied, denied.Found, sockdir.Whoami(), asService)
 }
 
 // sockdirPath is the folder that -sockdir names.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -37,6 +38,7 @@ func demo(args []string, p process) error {
 		return fmt.Errorf("making a folder for the sample services: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	signal.Ignore(syscall.SIGPIPE) // It would leave the folder behind.
 	for _, s := range samples {
 		stop, err := s.start(dir)
 		if errors.Is(err, syscall.EINVAL) {
@@ -47,7 +49,11 @@ func demo(args []string, p process) error {
 		}
 		defer stop()
 	}
-	go present(p.stdout, l.Addr().String(), dir)
+	go func() {
+		if err := present(p.stdout, l.Addr().String(), dir); err != nil {
+			p.stops <- syscall.SIGPIPE // Nobody sees what it is.
+		}
+	}()
 	// The presentation shows what the log would say at lower levels.
 	log := newLogger(p.stderr, slog.LevelError, false)
 	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p, log).run()
@@ -111,17 +117,21 @@ func (s sample) start(dir string) (stop func(), err error) {
 }
 
 // present scrapes each sample once through Aegis at addr, shows what came, and
-// says what to try.
-func present(w io.Writer, addr, dir string) {
-	fmt.Fprintf(w, "Aegis listens on http://%s for the sample services in %s:\n", addr, dir)
+// says what to try. It returns an error if that cannot be written.
+func present(w io.Writer, addr, dir string) error {
+	if _, err := fmt.Fprintf(w, "Aegis listens on http://%s for the sample services in %s:\n", addr, dir); err != nil {
+		return err
+	}
 	for _, s := range samples {
 		answer, err := scrapeOnce("http://" + addr + "/" + s.name)
 		if err != nil {
-			return // The demo was stopped meanwhile.
+			return nil // The demo was stopped meanwhile.
 		}
-		fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, answer)
+		if _, err := fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, answer); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(w, `
+	_, err := fmt.Fprintf(w, `
 Also: curl http://%[1]s/-/sd (discovery), /metrics (Aegis' own), and / in a browser.
 For Prometheus, in prometheus.yml; each socket becomes a job of its own:
 
@@ -132,6 +142,7 @@ For Prometheus, in prometheus.yml; each socket becomes a job of its own:
 
 Ctrl-C stops it and removes the folder.
 `, addr)
+	return err
 }
 
 // scrapeOnce says in a line what the answer at url is.

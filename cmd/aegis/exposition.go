@@ -42,32 +42,38 @@ func (e *exposition) Write(p []byte) (int, error) {
 
 var errTooLarge = fmt.Errorf("it came whole, but only %d MiB are parsed here", limits.Checked>>20)
 
-// parse returns how many samples e has, as Prometheus itself counts them: its own
+// counted is how many samples an exposition has.
+type counted struct {
+	series   int // the first of each
+	repeated int // of a series that had one, with no time of its own: Prometheus drops it
+}
+
+// parse returns the samples of e, as Prometheus itself takes them: its own
 // parsers read the text formats. The error wraps scrape.ErrNotMetrics or
 // errTooLarge.
-func (e *exposition) parse() (samples int, err error) {
+func (e *exposition) parse() (found counted, err error) {
 	if e.size > limits.Checked {
-		return 0, errTooLarge
+		return counted{}, errTooLarge
 	}
 	if err := e.unpack(); err != nil {
-		return 0, err
+		return counted{}, err
 	}
 	switch e.format() {
 	case expfmt.TypeProtoDelim:
-		samples, err = countProtobuf(e.body)
+		found.series, err = countProtobuf(e.body)
 	case expfmt.TypeOpenMetrics:
-		samples, err = countText(e.body, "# EOF\n", func(text []byte) textparse.Parser {
+		found, err = countText(e.body, "# EOF\n", func(text []byte) textparse.Parser {
 			return textparse.NewOpenMetricsParser(text, labels.NewSymbolTable())
 		})
 	default:
-		samples, err = countText(e.body, "", func(text []byte) textparse.Parser {
+		found, err = countText(e.body, "", func(text []byte) textparse.Parser {
 			return textparse.NewPromParser(text, labels.NewSymbolTable(), false)
 		})
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
+		return counted{}, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
 	}
-	return samples, nil
+	return found, nil
 }
 
 func (e *exposition) format() expfmt.FormatType {
@@ -77,12 +83,12 @@ func (e *exposition) format() expfmt.FormatType {
 	return expfmt.ResponseFormat(http.Header{"Content-Type": {e.contentType}}).FormatType()
 }
 
-// countText returns how many samples there are in body, of which the last line is
+// countText returns the samples that there are in body, of which the last line is
 // end. The error names the line that is wrong, if one is.
-func countText(body []byte, end string, parser func(text []byte) textparse.Parser) (samples int, err error) {
-	samples, err = count(parser(body))
+func countText(body []byte, end string, parser func(text []byte) textparse.Parser) (found counted, err error) {
+	found, err = count(parser(body))
 	if err == nil {
-		return samples, nil
+		return found, nil
 	}
 	// The parsers say not where they are, but no line depends on another.
 	i := 0
@@ -93,10 +99,10 @@ func countText(body []byte, end string, parser func(text []byte) textparse.Parse
 		}
 		alone := append(slices.Clone(line), "\n"+end...)
 		if _, wrong := count(parser(alone)); wrong != nil {
-			return samples, lineError(i, string(line), wrong)
+			return found, lineError(i, string(line), wrong)
 		}
 	}
-	return samples, err
+	return found, err
 }
 
 // lineError is err, of line i of an exposition, in words for who wrote the service.
@@ -112,20 +118,27 @@ func lineError(i int, line string, err error) error {
 	return fmt.Errorf("line %d: %s, in %.200q", i, says, line)
 }
 
-// count returns how many samples p finds. As Prometheus, it takes no label twice.
-func count(p textparse.Parser) (samples int, err error) {
+// count returns the samples that p finds. As Prometheus, it takes no label twice.
+func count(p textparse.Parser) (found counted, err error) {
 	var series labels.Labels
+	known := make(map[uint64]bool)
 	for {
 		switch entry, err := p.Next(); {
 		case errors.Is(err, io.EOF):
-			return samples, nil
+			return found, nil
 		case err != nil:
-			return samples, err
+			return found, err
 		case entry == textparse.EntrySeries:
-			samples++
 			p.Labels(&series)
+			hash := series.Hash()
+			if !known[hash] {
+				known[hash] = true
+				found.series++
+			} else if _, at, _ := p.Series(); at == nil {
+				found.repeated++
+			}
 			if name, twice := series.HasDuplicateLabelNames(); twice {
-				return samples, fmt.Errorf("the label %q is there twice in %s", name, series)
+				return found, fmt.Errorf("the label %q is there twice in %s", name, series)
 			}
 		}
 	}

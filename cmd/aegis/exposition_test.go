@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -28,37 +29,42 @@ import (
 // An empty answer is an answer, but hardly what is meant.
 func TestReportOfNoSamples(t *testing.T) {
 	var out bytes.Buffer
-	if err := report(&out, "table", []checked{{Name: "full", Result: "ok", Series: 1}, {Name: "empty", Result: "ok"}}); err != nil {
+	if err := report(&out, "table", []checked{{Name: "full", Result: "ok", Series: 1, Repeated: 2}, {Name: "empty", Result: "ok"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.String(); !strings.Contains(got, "\nempty: there is no sample in its answer") || strings.Contains(got, "full:") {
+	if got := out.String(); !strings.Contains(got, "\nempty: there is no sample in its answer") || !strings.Contains(got, "\nfull: 2 of its samples are of a series that has one already") || strings.Count(got, "full:") > 1 {
 		t.Errorf("report:\n%s", got)
 	}
 }
 
-// Whose permissions a check has is said where the service's are others.
-func TestNoteUser(t *testing.T) {
-	note := func(daemon string) string {
-		var out bytes.Buffer
-		noteUser(&out, daemon)
-		return out.String()
-	}
+// Where the service has other permissions than a check, that says how to check with
+// those, and advises to nothing that could take them away.
+func TestCheckAsAnother(t *testing.T) {
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := note(me.Username); got != "" {
-		t.Errorf("as the service itself: %q", got)
-	}
-	if got := note("nobody-there"); got != "" {
-		t.Errorf("where there is no such user: %q", got)
+	args := []string{"-sockdir", "/srv/my run", "a"}
+	for _, daemon := range []string{me.Username, "nobody-there"} {
+		if got := runAsService(daemon, args); got != "" {
+			t.Errorf("where the service is %s: %q", daemon, got)
+		}
 	}
 	other, err := user.LookupId("2") // On Debian, bin.
 	if err != nil || me.Uid == "2" {
 		missing(t, fmt.Sprintf("no user to be taken for the service's: %v", err))
 	}
-	if got := note(other.Username); !strings.Contains(got, "checked as user "+me.Username) || !strings.Contains(got, "runs as user "+other.Username) {
-		t.Errorf("as another user: %q", got)
+	command := runAsService(other.Username, args)
+	if want := "runuser -u " + other.Username + " -- aegis check -sockdir '/srv/my run' a"; command != want {
+		t.Errorf("%q, want %q", command, want)
+	}
+	denied := fmt.Errorf("looking: %w", &sockdir.DeniedError{Found: "x.sock is another's", Needs: "that needs a lot; ", Remedy: "chgrp me x.sock"})
+	if got := deniedHere(denied, ""); got != denied {
+		t.Errorf("as the service: %v", got)
+	}
+	got := deniedHere(denied, command)
+	if !errors.Is(got, sockdir.ErrDenied) || strings.Contains(got.Error(), "chgrp") || !strings.Contains(got.Error(), "x.sock is another's and this check runs as user "+me.Username) || !strings.HasSuffix(got.Error(), command) {
+		t.Errorf("as another: %v", got)
 	}
 }
 
@@ -105,13 +111,13 @@ func TestCheckOfFormats(t *testing.T) {
 	for name, tt := range map[string]struct {
 		contentType, encoding, body string
 		result, says                string
-		samples                     int
+		series, repeated            int
 		lint                        string
 	}{
-		"text":                 {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: 2, lint: "no help text"},
-		"no type":              {body: "x 1\n", result: "ok", samples: 1, lint: "no help text"},
-		"gzip unasked":         {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: 1, lint: "no help text"},
-		"openmetrics":          {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: 2, lint: "promlint reads text only"},
+		"text":                 {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", series: 2, lint: "no help text"},
+		"no type":              {body: "x 1\n", result: "ok", series: 1, lint: "no help text"},
+		"gzip unasked":         {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", series: 1, lint: "no help text"},
+		"openmetrics":          {contentType: open, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", series: 2, lint: "promlint reads text only"},
 		"openmetrics, cut":     {contentType: open, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", says: "not an exposition: data does not end with # EOF"},
 		"not what it says":     {contentType: text, body: "x one\n", result: "not_metrics", says: `line 1: "one" is no number, in "x one"`},
 		"a bad line":           {contentType: text, body: "a 1\n\n# TYPE a foo\n", result: "not_metrics", says: `line 3: invalid metric type "foo", in "# TYPE a foo"`},
@@ -121,10 +127,11 @@ func TestCheckOfFormats(t *testing.T) {
 		"a label twice":        {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", says: `the label "a" is there twice in {__name__="x", a="1", a="2"}`},
 		"broken gzip":          {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", says: "unexpected EOF"},
 		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
-		"no last line end":     {contentType: text, body: "x 1", result: "ok", samples: 1, lint: "its last line has no end"},
-		"large":                {contentType: text, body: strings.Repeat("x 1\n", limits.Linted/4+1), result: "ok", samples: limits.Linted/4 + 1, lint: "not linted: it is larger than 8 MiB"},
+		"series twice":         {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", series: 1, repeated: 1},
+		"no last line end":     {contentType: text, body: "x 1", result: "ok", series: 1, lint: "its last line has no end"},
+		"large":                {contentType: text, body: strings.Repeat("x 1\n", limits.Linted/4+1), result: "ok", series: 1, repeated: limits.Linted / 4, lint: "not linted: it is larger than 8 MiB"},
 		"a terminal's":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", says: `\x1b[2J`},
-		"all of protobuf":      {contentType: protobuf, body: families(t), result: "ok", samples: 1 + 4 + 3 + 3, lint: "promlint reads text only"},
+		"all of protobuf":      {contentType: protobuf, body: families(t), result: "ok", series: 1 + 4 + 3 + 3, lint: "promlint reads text only"},
 		"a protobuf":           {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
 		"a protobuf that lies": {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", says: "size"},
 		"brotli":               {contentType: text, encoding: "br", body: "?", result: "not_metrics", says: `"br", and Prometheus knows gzip only`},
@@ -151,8 +158,8 @@ func TestCheckOfFormats(t *testing.T) {
 			t.Cleanup(func() { server.Close() })
 			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true, timeout: limits.ScrapeTimeout}
 			got := c.one("svc")
-			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Series != tt.samples || got.Bytes != len(tt.body) {
-				t.Errorf("%+v; want %s of %d samples, %d bytes, that says %q", got, tt.result, tt.samples, len(tt.body), tt.says)
+			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Series != tt.series || got.Repeated != tt.repeated || got.Bytes != len(tt.body) {
+				t.Errorf("%+v; want %s of %d series, %d bytes, that says %q", got, tt.result, tt.series, len(tt.body), tt.says)
 			}
 			if strings.ContainsFunc(got.Error, func(r rune) bool { return !unicode.IsPrint(r) }) {
 				t.Errorf("%q is for a terminal", got.Error)

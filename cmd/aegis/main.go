@@ -37,7 +37,7 @@ import (
 // process is what the program has of the outside, so that tests can be it.
 type process struct {
 	stdout, stderr io.Writer
-	stops          <-chan os.Signal // SIGTERM and SIGINT
+	stops          chan os.Signal   // SIGTERM and SIGINT
 	hangups        <-chan os.Signal // SIGHUP
 }
 

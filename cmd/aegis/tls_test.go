@@ -162,6 +162,20 @@ func TestExpiredCertificate(t *testing.T) {
 	}
 }
 
+// What is asked for and not verified keeps nobody out, and is refused.
+func TestCertificatesUnverified(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newAuthority(t, dir, "trusted").issue(t, dir, "server")
+	for _, auth := range []string{"RequireAnyClientCert", "RequestClientCert"} {
+		config := writeFile(t, dir, "web.yml", "tls_server_config: {cert_file: server.pem, key_file: server.key, client_ca_file: trusted.pem, client_auth_type: "+auth+"}\n")
+		out, err := exec.Command("aegis", "check", "-web.config.file", config, "-sockdir", dir).CombinedOutput()
+		if want := auth + " lets in who made a certificate for himself; RequireAndVerifyClientCert verifies it"; err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v: %s, want %s", err, out, want)
+		}
+	}
+}
+
 // Names of certificates are allowed only where everybody shows one.
 func TestCertificatesWithNames(t *testing.T) {
 	t.Parallel()

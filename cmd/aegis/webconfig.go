@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/crypto/bcrypt"
 
 	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/sockdir"
@@ -31,7 +33,7 @@ func readWebConfig(path string) (c exporterweb.Config, err error) {
 	}
 	text, err := os.ReadFile(path)
 	if err == nil && yaml.Unmarshal(text, &c) == nil { // What fails here fails better below.
-		err = checkClientCAs(path, c.TLSConfig)
+		err = errors.Join(checkClientCAs(path, c.TLSConfig), checkHashes(c))
 	}
 	if err == nil {
 		err = exporterweb.Validate(path)
@@ -53,7 +55,7 @@ func webConfigAdvice(says string) string {
 		{"bcrypt", "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"},
 		{"permission denied", "; it is read as " + sockdir.Whoami()},
 		{"field targets not found", "; this is a targets file, which -config.file takes"},
-		{"invalid ClientAuth", "; client_auth_type is RequireAndVerifyClientCert, VerifyClientCertIfGiven, RequireAnyClientCert, RequestClientCert or NoClientCert"},
+		{"invalid ClientAuth", "; client_auth_type is RequireAndVerifyClientCert, VerifyClientCertIfGiven or NoClientCert"},
 		{"any PEM data in key input", "; the key itself goes under key, its file's name under key_file"},
 		{"any PEM data in certificate input", "; the certificate itself goes under cert, its file's name under cert_file"},
 		{"private key does not match", "; cert_file and key_file are not of the same certificate"},
@@ -70,19 +72,34 @@ func webConfigAdvice(says string) string {
 	return ""
 }
 
+// checkHashes returns an error if the hash of a password is none of bcrypt: the library
+// says so without the user.
+func checkHashes(c exporterweb.Config) error {
+	for _, user := range slices.Sorted(maps.Keys(c.Users)) {
+		if _, err := bcrypt.Cost([]byte(c.Users[user])); err != nil {
+			return fmt.Errorf("basic_auth_users: the password of %s is no hash (%w)", user, err)
+		}
+	}
+	return nil
+}
+
 // checkClientCAs returns an error if certificates of scrapers are verified, and not by
 // what the file at path names: Go would take them of every authority that the system
-// trusts for web sites, or of none. And if names are allowed, and one need not show a
+// trusts for web sites, or of none. And if they are asked for and not verified, which
+// keeps nobody out; or if names are allowed, and one need not show a
 // certificate: the library panics at none, with a line of the log for each.
 func checkClientCAs(path string, c exporterweb.TLSConfig) error {
 	if len(c.ClientAllowedSans) > 0 && c.ClientAuth != "RequireAndVerifyClientCert" {
 		return errors.New("client_allowed_sans takes client_auth_type: RequireAndVerifyClientCert: who need not show a certificate has no name")
 	}
-	if !verifies(c.ClientAuth) {
-		return nil
+	switch {
+	case verifies(c.ClientAuth):
+		_, err := clientCAs(path, c)
+		return err
+	case c.ClientAuth == "RequireAnyClientCert", c.ClientAuth == "RequestClientCert":
+		return fmt.Errorf("client_auth_type %s lets in who made a certificate for himself; RequireAndVerifyClientCert verifies it, NoClientCert asks for none", c.ClientAuth)
 	}
-	_, err := clientCAs(path, c)
-	return err
+	return nil
 }
 
 // clientCAs returns the authorities whose certificates of scrapers are verified.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
@@ -57,8 +58,8 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
 			g.refuse(w, r, status, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
 		default:
-			w.Header().Set("Retry-After", "1")
-			g.refuse(w, r, status, "too many wrong passwords from this address, or from many; try again in a second")
+			w.Header().Set("Retry-After", strconv.Itoa(int(limits.PasswordPause.Seconds())))
+			g.refuse(w, r, status, fmt.Sprintf("too many wrong passwords from this address, or from many; try again in %v", limits.PasswordPause))
 		}
 	})
 }
@@ -103,7 +104,7 @@ func (g webGuard) weaker(now exporterweb.Config) error {
 		return errors.New("has no passwords any more")
 	case was.IsEnabled() && !is.IsEnabled():
 		return errors.New("has no TLS any more")
-	case asksForCertificates(was.ClientAuth) && is.ClientAuth != was.ClientAuth && is.ClientAuth != "RequireAndVerifyClientCert":
+	case verifies(was.ClientAuth) && is.ClientAuth != was.ClientAuth && is.ClientAuth != "RequireAndVerifyClientCert":
 		return fmt.Errorf("does not have client_auth_type: %s any more", was.ClientAuth)
 	case len(was.ClientAllowedSans) > 0 && len(is.ClientAllowedSans) == 0:
 		return errors.New("has no client_allowed_sans any more")
@@ -121,14 +122,12 @@ func (g webGuard) weaker(now exporterweb.Config) error {
 func (g webGuard) certified(connection *tls.ConnectionState, now exporterweb.Config) bool {
 	auth := g.begun.TLSConfig.ClientAuth
 	switch {
-	case !asksForCertificates(auth):
+	case !verifies(auth):
 		return true
 	case connection == nil:
 		return false
 	case len(connection.PeerCertificates) == 0:
 		return auth == "VerifyClientCertIfGiven"
-	case !verifies(auth):
-		return true
 	}
 	authorities, err := clientCAs(g.path, now.TLSConfig)
 	if err != nil {
@@ -153,14 +152,4 @@ func named(connection *tls.ConnectionState, now exporterweb.TLSConfig) bool {
 		return false
 	}
 	return now.VerifyPeerCertificate([][]byte{connection.VerifiedChains[0][0].Raw}, nil) == nil
-}
-
-// asksForCertificates reports whether clientAuth, a client_auth_type, has scrapers
-// show a certificate, or the one that they show verified.
-func asksForCertificates(clientAuth string) bool {
-	switch clientAuth {
-	case "", "NoClientCert", "RequestClientCert":
-		return false
-	}
-	return true
 }

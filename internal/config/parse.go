@@ -110,6 +110,19 @@ func (f File) alike() (a, b string) {
 	return "", ""
 }
 
+// Alike returns a target of f, and one that f does not have and there knows, which have
+// the same labels in discovery; "" if there are none. Within f that is a fault.
+func (f File) Alike(there func(name string) bool) (target, other string) {
+	for _, name := range slices.Sorted(maps.Keys(f.Targets)) {
+		t := f.Targets[name]
+		job := t.Labels["job"]
+		if _, written := f.Targets[job]; !written && !t.Disabled && len(t.Labels) == 1 && job != "" && there(job) {
+			return name, job
+		}
+	}
+	return "", ""
+}
+
 // plainNodes returns an error if something stands for what is written elsewhere:
 // who reads what a target allows is to see it there. And if keys are too many or there
 // twice, at which the library takes a time and a memory that grow with their square.

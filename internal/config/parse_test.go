@@ -185,3 +185,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A target that is in the folder alone can have the labels of one of the file.
+func TestAlike(t *testing.T) {
+	there := func(name string) bool { return name == "there" }
+	for text, want := range map[string]string{
+		"a: {labels: {job: there}}":                             "a there",
+		"a: {labels: {job: there, team: x}}":                    " ",
+		"a: {labels: {job: there}, enabled: false}":             " ",
+		"a: {labels: {job: elsewhere}}":                         " ",
+		"a: {labels: {job: there}}, there: {labels: {team: x}}": " ",
+		"there: {timeout: 5s}":                                  " ",
+	} {
+		f, err := parse(fmt.Appendf(nil, "targets: {%s}", text))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if a, b := f.Alike(there); a+" "+b != want {
+			t.Errorf("%s: %q and %q, want %q", text, a, b, want)
+		}
+	}
+}

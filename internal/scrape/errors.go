@@ -27,7 +27,7 @@ var (
 
 // errUnanswered is the ErrTruncated of a connection that ended without a byte of
 // answer.
-var errUnanswered = errors.New("the service closed the connection without answering; its log may say why")
+var errUnanswered = errors.New("the service closed the connection without answering; its log may say why, or it speaks TLS only")
 
 // readError makes err, met while reading the answer, one of the failures above.
 func (e *exchange) readError(err error) error {

@@ -233,7 +233,7 @@ func (e *exchange) readHead() (head, error) {
 		case h.status == http.StatusOK:
 			return h, h.framed()
 		case h.status < 100 || h.status > 199:
-			return h, statusError(e.req.path, h)
+			return h, statusError(e.req.path, h, e.block[e.start:e.end])
 		}
 	}
 	return head{}, invalid("more than %d interim answers", limits.Interim)
@@ -242,10 +242,12 @@ func (e *exchange) readHead() (head, error) {
 // tlsAlert begins what TLS says to who speaks HTTP to it (RFC 8446 section 5.1).
 var tlsAlert = []byte("\x15\x03")
 
+const speaksTLS = "it speaks TLS, which a Unix socket does not need; let it speak plain HTTP here"
+
 func (e *exchange) oneHead() (head, error) {
 	line, err := e.line()
 	if bytes.HasPrefix(e.block[:e.end], tlsAlert) {
-		return head{}, invalid("it speaks TLS, which a Unix socket does not need; let it speak plain HTTP here")
+		return head{}, invalid(speaksTLS)
 	}
 	if err != nil {
 		return head{}, err
@@ -262,9 +264,15 @@ func (e *exchange) oneHead() (head, error) {
 	return h, err
 }
 
-func statusError(path string, h head) error {
+// statusError says what h means, and what may help. The body tells it of what it has by
+// then: servers of Go and nginx that speak TLS say so in HTTP.
+func statusError(path string, h head, body []byte) error {
 	advice := "look at the service's own log"
 	switch h.status {
+	case http.StatusBadRequest:
+		if bytes.Contains(body, []byte("HTTPS")) {
+			advice = speaksTLS
+		}
 	case http.StatusNotFound:
 		advice = "it serves no " + path + " on this socket; a path of its own is for the targets file (-config.file)"
 	case http.StatusUnauthorized, http.StatusForbidden:

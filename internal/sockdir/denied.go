@@ -16,10 +16,28 @@ import (
 // this process' user namespace (proc(5), /proc/sys/fs/overflowuid).
 const overflowID = 65534
 
-// deniedSocket says who may connect to a socket, who Aegis is, and what mends it.
+// DeniedError is ErrDenied with who may do what, and what mends it.
+type DeniedError struct {
+	Found  string // to whom what is in the way belongs
+	Needs  string // which permission it takes
+	Remedy string // commands that give it to this process, and what keeps it so
+}
+
+// Error says it all of Aegis as it runs.
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("%v: %s and Aegis runs as %s; %s%s", ErrDenied, e.Found, Whoami(), e.Needs, e.Remedy)
+}
+
+// Unwrap returns ErrDenied.
+func (e *DeniedError) Unwrap() error { return ErrDenied }
+
+// deniedSocket says who may connect to a socket, and what lets Aegis do so.
 func deniedSocket(s Socket, st *unix.Stat_t) error {
-	return fmt.Errorf("%w: %s is %s and Aegis runs as %s; connecting needs write permission on the socket and search permission on its folder; %s",
-		ErrDenied, s.path, ownership(st), Whoami(), remedy(s.path, st))
+	return &DeniedError{
+		Found:  s.path + " is " + ownership(st),
+		Needs:  "connecting needs write permission on the socket and search permission on its folder; ",
+		Remedy: remedy(s.path, st),
+	}
 }
 
 // remedy is what lets Aegis write to the socket at path.
@@ -27,27 +45,31 @@ func remedy(path string, st *unix.Stat_t) string {
 	const (
 		owner = 0o200
 		group = 0o020
-		last  = "; and so that it stays so, Group= and UMask=0007 in the service's unit"
 	)
+	shared := st.Gid
+	if !isOurs(shared) {
+		var folder unix.Stat_t
+		unix.Stat(filepath.Dir(path), &folder) // Without it no group is better than another.
+		shared = sharedGroup(folder.Gid)
+	}
 	var commands []string
-	mine := groups()
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
 		if st.Mode&owner == 0 {
-			commands = append(commands, "chmod u+w "+path)
+			commands = append(commands, "chmod u+w "+ShellWord(path))
 		}
-	case !slices.Contains(mine, st.Gid) || st.Gid == overflowID && inUserNamespace():
-		commands = append(commands, "chgrp "+plainGroup(mine[len(mine)-1])+" "+path)
+	case shared != st.Gid:
+		commands = append(commands, "chgrp "+plainGroup(shared)+" "+ShellWord(path))
 		fallthrough
 	default:
 		if st.Mode&group == 0 {
-			commands = append(commands, "chmod g+w "+path)
+			commands = append(commands, "chmod g+w "+ShellWord(path))
 		}
 	}
 	if len(commands) == 0 {
-		return "the socket's own permissions are no hindrance: chmod g+x " + filepath.Dir(path) + ", or a security module (AppArmor, SELinux) forbids it"
+		return "the socket's own permissions are no hindrance: chmod g+x " + ShellWord(filepath.Dir(path)) + ", or a security module (AppArmor, SELinux) forbids it"
 	}
-	return strings.Join(commands, " && ") + last
+	return strings.Join(commands, " && ") + "; and so that it stays so, Group=" + plainGroup(shared) + " and UMask=0007 in the service's unit"
 }
 
 // denied says that path, in or of the folder, cannot be reached, and which
@@ -61,23 +83,52 @@ func (f Folder) denied(path string) error {
 	for unix.Stat(way, &st) != nil && way != filepath.Dir(way) {
 		way = filepath.Dir(way)
 	}
-	remedy := "search permission on each folder above: chmod o+x " + way
-	if way == f.path {
-		remedy = "search and read permission on the folder of sockets: " + folderRemedy(way, &st)
+	e := &DeniedError{
+		Found:  "looking at " + path + ": the folder " + way + " is " + ownership(&st),
+		Needs:  "that needs search permission on each folder above: ",
+		Remedy: "chmod o+x " + ShellWord(way),
 	}
-	return fmt.Errorf("%w: looking at %s: the folder %s is %s and Aegis runs as %s; that needs %s", ErrDenied, path, way, ownership(&st), Whoami(), remedy)
+	if way == f.path {
+		e.Needs, e.Remedy = "that needs search and read permission on the folder of sockets: ", folderRemedy(way, &st)
+	}
+	return e
 }
 
 // folderRemedy is what lets Aegis search and read the folder of sockets.
 func folderRemedy(path string, st *unix.Stat_t) string {
-	mine := groups()
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
-		return "chmod u+rx " + path
-	case !slices.Contains(mine, st.Gid) || st.Gid == overflowID && inUserNamespace():
-		return "chgrp " + plainGroup(mine[len(mine)-1]) + " " + path + " && chmod g+rx " + path
+		return "chmod u+rx " + ShellWord(path)
+	case !isOurs(st.Gid):
+		return "chgrp " + plainGroup(sharedGroup(st.Gid)) + " " + ShellWord(path) + " && chmod g+rx " + ShellWord(path)
 	}
-	return "chmod g+rx " + path
+	return "chmod g+rx " + ShellWord(path)
+}
+
+// isOurs reports whether this process is in the group gid, as far as can be seen.
+func isOurs(gid uint32) bool {
+	return slices.Contains(groups(), gid) && !(gid == overflowID && inUserNamespace())
+}
+
+// sharedGroup is the group that a socket and Aegis are to have in common: that of the
+// folder, if Aegis is in it.
+func sharedGroup(folder uint32) uint32 {
+	if isOurs(folder) {
+		return folder
+	}
+	mine := groups()
+	return mine[len(mine)-1]
+}
+
+// ShellWord is s as a shell takes it for one word.
+func ShellWord(s string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-@:+=,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func ownership(st *unix.Stat_t) string {

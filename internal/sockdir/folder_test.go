@@ -361,14 +361,21 @@ func TestDenied(t *testing.T) {
 // What mends a denial depends on who may what.
 func TestRemedy(t *testing.T) {
 	me, mine := uint32(os.Geteuid()), groups()
-	last := plainGroup(mine[len(mine)-1])
 	const strange = 54321
+	if got, want := sharedGroup(strange), mine[len(mine)-1]; got != want {
+		t.Errorf("a group in common, in the folder of strangers: %d, want %d", got, want)
+	}
+	if got := sharedGroup(mine[0]); got != mine[0] {
+		t.Errorf("a group in common, in the folder of %d: %d", mine[0], got)
+	}
+	// The folder of these is /.
+	shared := plainGroup(sharedGroup(0))
 	for _, tt := range []struct {
 		uid, gid, mode uint32
 		want           string
 	}{
-		{strange, strange, 0o600, "chgrp " + last + " /x.sock && chmod g+w /x.sock; and"},
-		{strange, strange, 0o660, "chgrp " + last + " /x.sock; and"},
+		{strange, strange, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; and so that it stays so, Group=" + shared + " and"},
+		{strange, strange, 0o660, "chgrp " + shared + " /x.sock; and"},
 		{strange, mine[0], 0o640, "chmod g+w /x.sock; and"},
 		{strange, mine[0], 0o660, "the socket's own permissions are no hindrance: chmod g+x /, or"},
 		{me, strange, 0o400, "chmod u+w /x.sock; and"},
@@ -376,6 +383,24 @@ func TestRemedy(t *testing.T) {
 	} {
 		if got := remedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got, tt.want)
+		}
+	}
+}
+
+// What is to be copied into a shell is one word there.
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"/srv/within/run/worker@1.sock": "/srv/within/run/worker@1.sock",
+		"/a b":                          "'/a b'",
+		"it's $HOME; rm *":              `'it'\''s $HOME; rm *'`,
+		"":                              "''",
+	} {
+		got := ShellWord(word)
+		if got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+		if out, err := exec.Command("sh", "-c", "printf %s "+got).Output(); err != nil || string(out) != word {
+			t.Errorf("a shell takes %s for %q (%v)", got, out, err)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (c *Catalog) List(ctx context.Context, file config.File) ([]sockdir.Entry, 
 }
 
 // errReserved says why a socket with a reserved name is not served.
-var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; rename the socket", sockdir.ErrNotSocket)
+var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; have its service call it otherwise", sockdir.ErrNotSocket)
 
 func reserved(entries []sockdir.Entry) []sockdir.Entry {
 	for i, e := range entries {

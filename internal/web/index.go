@@ -204,7 +204,7 @@ func (p *page) count(sockets []*socket) {
 	}
 	for _, state := range append([]string{""}, states...) {
 		v := p.View
-		v.State = state
+		v.State, v.Query = state, "" // Of all, as the count is.
 		p.Tallies = append(p.Tallies, tally{
 			Title: stateTitles[state], State: state, Href: v.href(), Count: counts[state], Current: state == p.View.State,
 		})

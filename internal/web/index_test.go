@@ -235,9 +235,21 @@ func TestPageOfTargetsFile(t *testing.T) {
 // What is asked for stands in links and fields, and is no markup there.
 func TestViewIsEscaped(t *testing.T) {
 	a := start(t)
-	a.service("svc", fine)
-	if got := a.get("/?q=%22%3E%3Cb%3E").body; strings.Contains(got, `"><b>`+"\n") || !strings.Contains(got, `value="&#34;&gt;&lt;b&gt;"`) || !strings.Contains(got, `href="/?q=%22%3E%3Cb%3E&amp;state=fine"`) {
+	a.raw("svc", "HTTP/1.1 302 Found\r\nLocation: \"><b>\r\nContent-Length: 0\r\n\r\n")
+	a.get("/svc")
+	if got := a.get("/?q=%22%3E%3Cb%3E").body; strings.Contains(got, `"><b>`+"\n") || !strings.Contains(got, `value="&#34;&gt;&lt;b&gt;"`) || !strings.Contains(got, `href="/?desc=1&amp;q=%22%3E%3Cb%3E&amp;sort=size"`) {
 		t.Errorf("a query is taken for markup:\n%s", got)
+	}
+}
+
+// The numbers of all sockets lead to all of them, whatever is looked for.
+func TestTalliesAreOfAll(t *testing.T) {
+	a := startSample(t)
+	page := a.get("/?q=worker").body
+	for _, want := range []string{`<a href="/?state=failing"><b>3</b> failing`, `<a href="/#unserved"><b>6</b> not served`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q:\n%s", want, page)
+		}
 	}
 }
 

@@ -3,8 +3,10 @@ package web
 import (
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +101,13 @@ func TestFailures(t *testing.T) {
 	a.raw("cut", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx 1\n")
 	a.raw("silent", "")
 	a.raw("tls", "\x15\x03\x01\x00\x02\x02\x46")
+	l, err := net.Listen("unix", filepath.Join(a.dir, "https.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	https := &httptest.Server{Listener: l, Config: &http.Server{ErrorLog: log.New(io.Discard, "", 0)}}
+	https.StartTLS()
+	t.Cleanup(https.Close)
 	a.service("broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "oh no", 500) })
 	a.service("page", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") })
 	a.service("api", func(w http.ResponseWriter, r *http.Request) {
@@ -126,6 +135,7 @@ func TestFailures(t *testing.T) {
 		{"hanging", 504, "timeout", "after 90ms nothing had come; if it is slow and does not hang, give it longer: scrape_timeout in Prometheus"},
 		{"ssh", 502, "invalid", "needs protocol: raw"},
 		{"tls", 502, "invalid", "it speaks TLS"},
+		{"https", 502, "status", "400 Bad Request; it speaks TLS"},
 		{"cut", 502, "truncated", "closed the connection after 42 bytes, before the end of its answer; its log"},
 		{"silent", 502, "truncated", "without answering"},
 		{"broken", 502, "status", "500 Internal Server Error"},

@@ -74,6 +74,7 @@ type targets struct {
 	byName         map[string]*target
 	read           *config.File    // whose targets were looked for in the folder
 	listed         map[string]bool // sockets seen by the last sweep
+	alike          string          // one of those that has the labels of another
 	folderErr      error           // as last logged
 	reservedLogged bool
 }
@@ -243,6 +244,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		return nil, err
 	}
 	ts.listed = listed
+	ts.logAlike(file)
 	ts.logAbsent(file, func(name string) bool { return listed[name] || unserved[name] != nil })
 	now := time.Now()
 	for name, t := range ts.byName {
@@ -277,6 +279,15 @@ func (ts *targets) logAbsent(file *config.File, there func(name string) bool) {
 			ts.log.Warn("the targets file keeps a target from scrapers that is not in the folder (yet)", "target", name)
 		}
 	}
+}
+
+// logAlike logs of two targets that Prometheus cannot tell apart, when they are new.
+func (ts *targets) logAlike(file *config.File) {
+	target, other := file.Alike(func(name string) bool { return ts.listed[name] })
+	if other != "" && other != ts.alike {
+		ts.log.Warn("two targets have the same labels, and Prometheus takes one for the other; give one other labels in the targets file", "target", target, "other", other)
+	}
+	ts.alike = other
 }
 
 // giveWay lets scrapes have their turn, now and then in a loop of which this is

@@ -89,6 +89,9 @@ async function filter() {
   await page.getByLabel("Name, state or reason").fill("is a link");
   const others = await page.locator(".unserved tbody tr:visible th").allTextContents();
   check(others.join() === "link.sock" && (await shown(page)).length === 0, `what is not served, while typing: ${others}`);
+  await page.getByLabel("Name, state or reason").fill("nothing of that");
+  const tables = await page.locator("table:visible").count();
+  check(tables === 0 && (await page.getByRole("status").textContent()) === "No socket matches", `where nothing matches, ${tables} tables and a note that is ${await page.getByRole("status").textContent()}`);
   await page.getByLabel("Name, state or reason").fill("NOBODY is");
   await page.keyboard.press("Enter");
   await page.waitForURL(/q=NOBODY/);
