@@ -162,9 +162,11 @@ func plainKeys(mapping *yaml.Node, depth int) error {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		key := mapping.Content[i]
 		switch first, twice := seen[key.Value]; {
-		case key.Kind == yaml.ScalarNode && key.Tag == "!!null":
+		case key.Kind != yaml.ScalarNode:
+			return wrongAt(key.Line, "a name is a word, and no list or mapping")
+		case key.Tag == "!!null":
 			return wrongAt(key.Line, "a name is missing, or %q is one and needs quotes", key.Value)
-		case key.Kind == yaml.ScalarNode && twice:
+		case twice:
 			return wrongAt(key.Line, "%q is there twice, in line %d too", key.Value, first)
 		}
 		seen[key.Value] = key.Line

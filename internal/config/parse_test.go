@@ -186,6 +186,15 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// What is no word is no name, and costs no time that grows with its square.
+func TestNamesAreWords(t *testing.T) {
+	for _, text := range []string{"targets:\n  ? [a, b]\n  : {}\n", "targets:\n  a: {? {b: c} : d}\n", "? [targets]\n: {}\n"} {
+		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "a name is a word, and no list or mapping") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // A target that is in the folder alone can have the labels of one of the file.
 func TestAlike(t *testing.T) {
 	there := func(name string) bool { return name == "there" }
