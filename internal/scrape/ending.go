@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync/atomic"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -98,7 +99,7 @@ func (a *Answer) endOfGzip(body *bytes.Reader) error {
 	unpacked, err := gzip.NewReader(body)
 	var n int64
 	if err == nil {
-		n, err = io.Copy(io.Discard, io.LimitReader(unpacked, limits.Unpacked))
+		n, err = io.Copy(yielding{}, io.LimitReader(unpacked, limits.Unpacked))
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -109,6 +110,14 @@ func (a *Answer) endOfGzip(body *bytes.Reader) error {
 		return invalid("its gzipped body is more than %d MiB, and nothing but the end of the connection ends it; have the service send a length, or chunks", limits.Unpacked>>20)
 	}
 	return nil
+}
+
+// yielding drops what is written to it, and lets others have their turn at each piece.
+type yielding struct{}
+
+func (yielding) Write(p []byte) (int, error) {
+	runtime.Gosched()
+	return len(p), nil
 }
 
 // tailed is how many bytes of the end of a body are remembered.

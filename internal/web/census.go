@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"runtime"
 	"strings"
 	"sync/atomic"
 
@@ -112,8 +113,10 @@ type lines struct {
 	comment bool // that begins with #
 }
 
-// Write counts the lines that end in p.
+// Write counts the lines that end in p. Others have their turn before: what is unpacked
+// comes in pieces, and is far more than was sent.
 func (l *lines) Write(p []byte) (int, error) {
+	runtime.Gosched()
 	for rest := p; len(rest) > 0; {
 		if !l.within {
 			l.within, l.comment = rest[0] != '\n', rest[0] == '#'

@@ -7,8 +7,10 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"html/template"
+	"io"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +79,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusServiceUnavailable
 	}
 	var body bytes.Buffer
-	if err := indexTemplate.Execute(&body, p); err != nil {
+	if err := indexTemplate.Execute(&unhurried{to: &body}, p); err != nil {
 		text(w, http.StatusInternalServerError, "writing the page: "+err.Error())
 		return
 	}
@@ -90,6 +92,20 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	w.Write(body.Bytes())
+}
+
+// unhurried lets scrapes have their turn while much is written.
+type unhurried struct {
+	to      io.Writer
+	written int
+}
+
+func (u *unhurried) Write(p []byte) (int, error) {
+	if u.written += len(p); u.written >= 16<<10 {
+		u.written = 0
+		runtime.Gosched()
+	}
+	return u.to.Write(p)
 }
 
 // pagePolicy lets a browser load nothing, and run and apply nothing but what
@@ -133,6 +149,7 @@ func (s *Server) page(r *http.Request, v view) page {
 	access, err := s.access(r.Context(), &p, matching)
 	p.AccessErr = err
 	for i, s := range matching {
+		giveWay(i)
 		p.Rows = append(p.Rows, newRow(s, access[i], now))
 	}
 	return p
@@ -167,6 +184,7 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 func (s *Server) access(ctx context.Context, p *page, sockets []*socket) ([]template.HTML, error) {
 	entries := make([]sockdir.Entry, len(sockets))
 	for i, s := range sockets {
+		giveWay(i)
 		entries[i] = s.entry
 	}
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)

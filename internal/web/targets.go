@@ -293,7 +293,7 @@ func (ts *targets) logAlike(file *config.File) {
 // giveWay lets scrapes have their turn, now and then in a loop of which this is
 // step i: in a folder of a hundred thousand entries it is long.
 func giveWay(i int) {
-	if i%256 == 255 {
+	if i%64 == 63 {
 		runtime.Gosched()
 	}
 }
