@@ -226,6 +226,51 @@ func misbehaves(t *testing.T, path string, talk func(net.Conn)) {
 	}()
 }
 
+// A service can have much unpacked that is little as it comes, to count its series or to
+// see that it is whole, each time as the length is never that of before. That takes no
+// more than its turn.
+func TestServicesToUnpack(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n"
+	for name, length := range map[string]bool{"of a length": true, "to the end of the connection": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := sampleFolder(t)
+			var bodies [2]string
+			for i := range bodies {
+				bodies[i] = gzipped(strings.Repeat("a 1\n", (limits.Unpacked-(1+2*i)<<20)/4))
+			}
+			var answered atomic.Int32
+			misbehaves(t, filepath.Join(dir, "hostile.sock"), func(c net.Conn) {
+				defer c.Close()
+				body, framing := bodies[answered.Add(1)%2], ""
+				if length {
+					framing = fmt.Sprintf("Content-Length: %d\r\n", len(body))
+				}
+				afterRequest(c, head+framing+"\r\n"+body)
+			})
+			p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir)
+			addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
+			neighbour := dialAndScrape(t, addr, 10*time.Second)
+
+			stop := make(chan struct{})
+			var scrapers sync.WaitGroup
+			for range limits.ScrapesPerTarget {
+				scrapers.Go(func() {
+					for !isClosed(stop) {
+						scrapeHostile(t, addr, 5*time.Second)
+					}
+				})
+			}
+			got := p99(t, neighbour)
+			close(stop)
+			scrapers.Wait()
+			t.Logf("a neighbour's p99: %v, beside %d answers", got, answered.Load())
+			if got > patience() || answered.Load() < 20 {
+				t.Errorf("a neighbour's scrape took %v in the 99th of a hundred cases, beside %d answers", got, answered.Load())
+			}
+		})
+	}
+}
+
 // afterRequest sends answer when a request has come.
 func afterRequest(c net.Conn, answer string) {
 	if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {

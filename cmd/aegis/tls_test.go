@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -258,11 +259,16 @@ func TestBodyWithoutAPassword(t *testing.T) {
 // sesame", with a hash of that cost.
 func passwordFile(t *testing.T, dir string, cost int) string {
 	t.Helper()
+	return writeFile(t, dir, "web.yml", passwordLine(t, cost))
+}
+
+func passwordLine(t *testing.T, cost int) string {
+	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), cost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return writeFile(t, dir, "web.yml", fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash))
+	return fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash)
 }
 
 // scrapedBy has a real Prometheus, with these credentials, find mine by discovery
@@ -394,7 +400,11 @@ func (a authority) issue(t *testing.T, dir, name string) {
 
 func (a authority) issueUntil(t *testing.T, dir, name string, until time.Time) {
 	t.Helper()
-	key := newKey(t)
+	a.issueOf(t, dir, name, until, newKey(t))
+}
+
+func (a authority) issueOf(t *testing.T, dir, name string, until time.Time, key crypto.Signer) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,

@@ -223,7 +223,7 @@ func TestHTTP2Refusals(t *testing.T) {
 	}
 }
 
-// Handshakes that fail are no flood of the log.
+// Handshakes that fail are no flood of the log, nor are connections over HTTP/2.
 func TestHandshakesThatFail(t *testing.T) {
 	p, addr, _ := startWithTLS(t)
 	for range 20 {
@@ -236,7 +236,19 @@ func TestHandshakesThatFail(t *testing.T) {
 		c.Close()
 	}
 	p.awaitOutput(t, "(a scraper's TLS handshake failed)")
-	if n := strings.Count(string(p.output(t)), "TLS handshake"); n > 2 { // The message, and what it quotes.
-		t.Errorf("20 of them are in the log %d times", n)
+	for range 20 {
+		c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+	p.awaitOutput(t, "(a scraper's connection over HTTP/2 failed)")
+	for _, what := range []string{"TLS handshake", "HTTP/2 failed"} {
+		if n := strings.Count(string(p.output(t)), what); n > 2 { // The message, and what it quotes.
+			t.Errorf("20 times %q are in the log %d times", what, n)
+		}
 	}
 }

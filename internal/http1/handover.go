@@ -38,14 +38,40 @@ func (h *handover) give(c net.Conn) { h.conns <- c }
 // it may have been read already.
 type fair struct {
 	*net.TCPConn
-	server *Server
-	raw    syscall.RawConn
-	read   []byte
-	closed atomic.Bool
+	server   *Server
+	raw      syscall.RawConn
+	read     []byte
+	closed   atomic.Bool
+	stranger *stranger // nil for what was served here before
 }
 
-// Read returns first what was read already.
+// Read returns first what was read already. It ends a connection that sends more than it
+// may.
 func (f *fair) Read(p []byte) (n int, err error) {
+	f.stranger.leave()
+	n, err = f.readFairly(p)
+	if n == 0 {
+		return n, err
+	}
+	if unasked := f.stranger.came(n); unasked != nil {
+		if unasked == errUnasked && f.server.Unasked != nil {
+			f.server.Unasked(f.RemoteAddr())
+		}
+		reset(f.TCPConn)
+		return 0, unasked
+	}
+	return n, err
+}
+
+// Write sends p.
+func (f *fair) Write(p []byte) (n int, err error) {
+	f.stranger.leave()
+	n, err = f.TCPConn.Write(p)
+	f.stranger.sent(n)
+	return n, err
+}
+
+func (f *fair) readFairly(p []byte) (n int, err error) {
 	if len(f.read) > 0 {
 		n = copy(p, f.read)
 		f.read = f.read[n:]
@@ -64,6 +90,7 @@ func (f *fair) Read(p []byte) (n int, err error) {
 // Close closes the connection, when the scraper has taken what was sent, or some time
 // after.
 func (f *fair) Close() error {
+	f.stranger.end()
 	if f.closed.Swap(true) || hungUp(f.raw) {
 		return f.TCPConn.Close()
 	}
@@ -92,12 +119,16 @@ func (f *fair) linger() {
 }
 
 // Fair returns l with connections that let others have their turn: on one
-// processor, a scraper that floods Aegis would take it from them.
-func (s *Server) Fair(l net.Listener) net.Listener { return fairListener{l, s} }
+// processor, a scraper that floods Aegis would take it from them. What they may send
+// without a request is bounded; of each request that comes, Requested is to be told.
+func (s *Server) Fair(l net.Listener) net.Listener {
+	return fairListener{l, s, make(chan struct{}, limits.Handshakes)}
+}
 
 type fairListener struct {
 	net.Listener
-	server *Server
+	server     *Server
+	handshakes chan struct{}
 }
 
 // Accept returns the next connection.
@@ -105,7 +136,7 @@ func (l fairListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			return &fair{TCPConn: tcp, server: l.server, raw: raw}, nil
+			return &fair{TCPConn: tcp, server: l.server, raw: raw, stranger: newStranger(l.handshakes)}, nil
 		}
 	}
 	return c, err

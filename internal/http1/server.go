@@ -30,6 +30,9 @@ type Server struct {
 	// NotTaken is called for each connection that is reset since its scraper did not
 	// take an answer, if not nil.
 	NotTaken func()
+	// Unasked is called for each connection of Fair that is reset since it sent too
+	// much without a request, if not nil.
+	Unasked func(scraper net.Addr)
 
 	mu      sync.Mutex
 	conns   map[*conn]state

@@ -72,11 +72,14 @@ func (s *Server) Settle(c net.Conn) {
 }
 
 // Reset ends a connection of Fair or Listen at once, and has the kernel forget what the
-// scraper did not take.
-func Reset(c net.Conn) {
-	if f := fairOf(c); f != nil {
+// scraper did not take. It reports false for others.
+func Reset(c net.Conn) bool {
+	f := fairOf(c)
+	if f != nil {
+		f.stranger.end()
 		reset(f.TCPConn)
 	}
+	return f != nil
 }
 
 // fairOf returns the connection that c is, or is over; nil if that is none of Fair or

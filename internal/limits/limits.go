@@ -68,11 +68,25 @@ const (
 	Linger = 200 * time.Millisecond
 
 	// Clients is how many connections of scrapers may be open. Prometheus keeps
-	// one for each target; a host with thousands is served.
+	// one for each target; a host with thousands is served. One more ends one
+	// of which no request was let in, or is closed if there is none.
 	Clients = 4096
 
-	// TLSClients is how many may be open with TLS: each takes some 50 kB then.
-	TLSClients = 1536
+	// TLSClients is how many may be open with TLS, likewise: each takes some 50 kB then, and
+	// up to twice Unasked.
+	TLSClients = 1024
+
+	// Unasked is how much a connection with TLS or a password may send before its next
+	// request, that included: to begin TLS, of which a certificate is most, and a head.
+	Unasked = 32 << 10
+
+	// UnaskedPart is which part of what it is sent it may send beside that. HTTP/2 has
+	// who takes four kilobytes say that in some 80 bytes.
+	UnaskedPart = 16
+
+	// Handshakes is how many beginnings of TLS are worked on at once, for some
+	// milliseconds each: there is one processor, and scrapes are to have their turn between.
+	Handshakes = 1
 
 	// Streams is how many requests over HTTP/2 may be under way, or wait for their
 	// scraper to take the answer: all scrapes that may be, and as many of the rest.
@@ -86,6 +100,10 @@ const (
 	// before. Who reads is never that far behind; who does not costs the kernel this
 	// much and a packet.
 	Unsent = 16 << 10
+
+	// Unread is how much may wait in the kernel until Aegis reads it, twice that with what
+	// the kernel adds: requests are small, and one at a time is answered.
+	Unread = 16 << 10
 
 	// Slow is how many connections may be open whose scrapers have an answer to
 	// take: over a long way, all that were asked for at once. With those whose scrapes

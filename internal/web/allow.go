@@ -32,7 +32,7 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 
 // Guard returns l as it is to be served: with every connection closed at accept
 // whose address is in none of the prefixes, if any are given, or that is more than
-// limits.Clients. The former are counted, and logged at most once in
+// limits.Clients, where none of these is a stranger's. The former are counted, and logged at most once in
 // limits.RefusalLogInterval. No failure to accept but the end of l ends it. What
 // is not over TCP has no address, and l is returned as it is.
 func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
@@ -44,6 +44,7 @@ func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
 	if raw, err := tcp.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, limits.Unsent)
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, limits.Unread)
 		})
 	}
 	return &guarded{TCPListener: tcp, server: s, prefixes: prefixes, log: s.log, refused: s.metrics.refused}
@@ -69,7 +70,7 @@ func (g *guarded) Accept() (net.Conn, error) {
 			g.pause(failures, err)
 			failures++
 			continue
-		case g.server.Connections() >= limits.Clients:
+		case g.server.full():
 			c.Close()
 		case len(g.prefixes) > 0 && !g.allows(c.RemoteAddr()):
 			c.Close()

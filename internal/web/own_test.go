@@ -391,6 +391,26 @@ func TestClientsAreBounded(t *testing.T) {
 	}
 }
 
+// What a scraper sends that does not wait for answers stays with it.
+func TestUnreadIsBounded(t *testing.T) {
+	a := start(t)
+	hang := make(chan struct{})
+	a.service("hanging", func(w http.ResponseWriter, r *http.Request) { <-hang })
+	defer close(hang)
+	c := a.dial().(*net.TCPConn)
+	c.SetWriteBuffer(4 << 10)
+	sent, err := io.WriteString(c, "GET /hanging HTTP/1.1\r\nHost: h\r\n\r\n")
+	for err == nil {
+		c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		var n int
+		n, err = c.Write(make([]byte, 4<<10))
+		sent += n
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) || sent > 4*limits.Unread {
+		t.Errorf("%d bytes were taken, then: %v", sent, err)
+	}
+}
+
 func TestAllowLeavesUnixListenersAlone(t *testing.T) {
 	a := start(t)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "aegis.sock"))

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -38,6 +39,9 @@ func few(p places, answer http.HandlerFunc) http.HandlerFunc {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	defer s.requests.Add(-1)
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		s.strangers.letIn(c)
+	}
 	if s.draining.Load() {
 		w.Header().Set("Connection", "close")
 	}

@@ -46,10 +46,14 @@ type Server struct {
 	scrapes    places       // among these
 	refused    Seldom       // of those
 	handshakes Seldom       // that failed
+	prefaces   Seldom       // likewise, of HTTP/2
 	fileErr    atomic.Pointer[error]
 	draining   atomic.Bool
 	censuses   atomic.Int32 // under way
 	pages      places
+	strangers  strangers
+	crowded    Seldom // some of these were ended
+	overrun    Seldom // connections sent too much
 	resets     Seldom // of connections whose scrapers did not take an answer
 	streams    streams
 	aborts     Seldom // of these
@@ -67,7 +71,7 @@ func New(c Config) *Server {
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
 	s.own = s.routes()
-	s.http1.Handler, s.http1.Log, s.http1.NotTaken = s, c.Log, s.notTaken
+	s.http1.Handler, s.http1.Log, s.http1.NotTaken, s.http1.Unasked = s, c.Log, s.notTaken, s.unasked
 	return s
 }
 
@@ -82,37 +86,51 @@ func (s *Server) HTTPServer() *http.Server {
 		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
 		ConnContext:                  withConn,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.Stalled},
-		ErrorLog:                     log.New(serverLog{s}, "", 0),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.Stalled,
+			// The least: a frame that is announced is made room for, and bodies are none
+			// of what is answered.
+			MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 1,
+		},
+		ErrorLog: log.New(serverLog{s}, "", 0),
 	}
 }
 
-// serverLog is what net/http has to say. Handshakes that fail are whatever scrapers, and
-// those who look for open doors, make of them: of these there is a line now and then.
+// serverLog is what net/http has to say. Connections that fail before a request are
+// whatever scrapers, and those who look for open doors, make of them: of these there is a
+// line now and then.
 type serverLog struct{ s *Server }
 
 // Write logs line.
 func (l serverLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
-	if !strings.Contains(text, "TLS handshake error") {
+	switch {
+	case strings.Contains(text, "TLS handshake error"):
+		if n, due := l.s.handshakes.Count(); due {
+			l.s.log.Warn("a scraper's TLS handshake failed", "error", text, "failed", n)
+		}
+	case strings.HasPrefix(text, "http2: ") && !strings.Contains(text, "panic"):
+		if n, due := l.s.prefaces.Count(); due {
+			l.s.log.Warn("a scraper's connection over HTTP/2 failed", "error", text, "failed", n)
+		}
+	default:
 		l.s.log.Warn(text)
-	} else if n, due := l.s.handshakes.Count(); due {
-		l.s.log.Warn("a scraper's TLS handshake failed", "error", text, "failed", n)
 	}
 	return len(line), nil
 }
 
-// connState counts the connections of scrapers, and closes those beyond
-// limits.Clients or limits.TLSClients, and those whose scraper does not take its answer.
+// connState counts the connections of scrapers, makes room where they are more than
+// limits.Clients or limits.TLSClients, and ends those whose scraper does not take its
+// answer.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
+	s.strangers.note(c, state)
 	switch state {
 	case http.StateNew:
-		most := int64(limits.Clients)
-		if _, ok := c.(*tls.Conn); ok {
-			most = limits.TLSClients
-		}
-		if s.conns.Add(1) > most {
-			c.Close()
+		switch n := s.conns.Add(1); {
+		case isTLS(c) && n > limits.TLSClients:
+			s.makeRoom(isTLS) // This one, if there is no other.
+		case n > limits.Clients:
+			s.makeRoom(anyConn)
 		}
 	case http.StateIdle:
 		// With HTTP/2 all its streams would wait for that.
@@ -136,6 +154,13 @@ func (s *Server) notTaken() {
 	s.metrics.notTaken.Inc()
 	if n, due := s.resets.Count(); due {
 		s.log.Warn("scrapers do not take their answers, and are disconnected: after some time, or when too many others have one to take", "most", limits.Slow, "disconnected", n)
+	}
+}
+
+// unasked notes that a connection was reset that sent too much without a request.
+func (s *Server) unasked(scraper net.Addr) {
+	if n, due := s.overrun.Count(); due {
+		s.log.Warn("connections are reset on which comes more than a request takes", "address", scraper.String(), "most", limits.Unasked, "reset", n)
 	}
 }
 

@@ -67,10 +67,14 @@ func (s *streams) leave(c net.Conn) {
 	}
 }
 
-// Streams returns next with a bound on its requests over HTTP/2.
+// Streams returns next with a bound on its requests over HTTP/2, and has those of a
+// listener of Fair noted.
 func (s *Server) Streams(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(connKey{}).(net.Conn)
+		if ok {
+			http1.Requested(c)
+		}
 		if r.ProtoMajor < 2 || !ok {
 			next.ServeHTTP(w, r)
 			return

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/net/http2"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// Who has no password, and makes no request, announces much and sends some of it: to
+// TLS, and to HTTP/2. That takes no memory to speak of.
+func TestAnnouncedByStrangers(t *testing.T) {
+	const connections = limits.TLSClients - 24
+	for name, tt := range map[string]struct {
+		dial func(addr string) (net.Conn, error)
+		send []byte
+		over bool // it ends the connection
+	}{
+		"a ClientHello":            {dialTCP, unfinishedHello(limits.Unasked - 64), false},
+		"more of it than may be":   {dialTCP, unfinishedHello(2 * limits.Unasked), true},
+		"a frame":                  {dialFrames, unfinishedFrame(limits.Unasked / 2), true},
+		"small frames":             {dialFrames, bytes.Repeat(emptyFrame, limits.Unasked/2/len(emptyFrame)), false},
+		"more of them than may be": {dialFrames, bytes.Repeat(emptyFrame, 2*limits.Unasked/len(emptyFrame)), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, addr, scrape := startForStrangers(t)
+			_, before := taken(t, p)
+			var strangers []net.Conn
+			for range connections {
+				c, err := tt.dial(addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				c.Write(tt.send) // It may be ended before all is sent.
+				strangers = append(strangers, c)
+			}
+			most := before
+			for range 20 { // in which what was sent is read
+				if !scrape() {
+					t.Fatal("a scraper with the password got nothing")
+				}
+				_, now := taken(t, p)
+				most = max(most, now)
+			}
+			t.Logf("%.0f MiB resident, before it were %.0f", most, before)
+			if most > before+room() {
+				t.Errorf("%.0f MiB resident, before it were %.0f", most, before)
+			}
+			for _, c := range strangers {
+				if !tt.over {
+					break
+				}
+				if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal("the connection goes on")
+				}
+			}
+		})
+	}
+}
+
+// Who holds as many connections as may be, over HTTP/2 without a request or with one
+// that was refused, keeps nobody out who has the password.
+func TestConnectionsOfStrangers(t *testing.T) {
+	for name, asks := range map[string]bool{"that ask for nothing": false, "that were refused": true} {
+		t.Run(name, func(t *testing.T) {
+			p, addr, scrape := startForStrangers(t)
+			held := make([]*http2Client, 0, limits.TLSClients+50)
+			for range cap(held) {
+				c, err := dialHTTP2(addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.conn.Close()
+				if asks {
+					c.request("h", "/svc")
+					if status := c.status(); status != "401" {
+						t.Fatal(status)
+					}
+				}
+				held = append(held, c)
+			}
+			if !scrape() {
+				t.Error("a scraper with the password got nothing")
+			}
+			p.awaitOutput(t, "(there are as many connections as may be, and those that are idle for longest)")
+			if last := held[len(held)-1]; last.WritePing(false, [8]byte{}) != nil || last.pong() != nil {
+				t.Error("the last of them was ended, and not the first")
+			}
+		})
+	}
+}
+
+// Strangers that keep the processor at work, with beginnings of TLS and with frames that
+// are no requests, have a scraper that is known wait for little.
+func TestFloodsOfStrangers(t *testing.T) {
+	hello := recordedHello(t)
+	ping := append([]byte("\x00\x00\x08\x06\x00\x00\x00\x00\x00"), make([]byte, 8)...)
+	for name, tt := range map[string]struct {
+		connections int
+		once        func(addr string)
+	}{
+		"beginnings of TLS": {100, func(addr string) {
+			c, err := dialTCP(addr)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.Write(hello)
+			io.ReadFull(c, make([]byte, 1000))
+			c.(*net.TCPConn).SetLinger(0)
+		}},
+		"unknown frames": {64, func(addr string) { sendFrames(addr, emptyFrame) }},
+		"pings":          {64, func(addr string) { sendFrames(addr, ping) }},
+		"priorities": {32, func(addr string) {
+			sendFrames(addr, []byte("\x00\x00\x05\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, addr, scrape := startForStrangers(t)
+			stop := make(chan struct{})
+			var flood sync.WaitGroup
+			for range tt.connections {
+				flood.Go(func() {
+					for !isClosed(stop) {
+						tt.once(addr)
+					}
+				})
+			}
+			took := slowest(t, scrape)
+			close(stop)
+			flood.Wait()
+			t.Logf("p99 of a scraper that is known: %v", took)
+			if took > patience() {
+				t.Errorf("a scraper that is known waited %v in the 99th of a hundred cases", took)
+			}
+		})
+	}
+}
+
+// startForStrangers starts Aegis with TLS, a key as dear as most, and a password.
+func startForStrangers(t *testing.T) (p *program, addr string, scrape func() bool) {
+	t.Helper()
+	dir := sampleFolder(t)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newAuthority(t, dir, "trusted").issueOf(t, dir, "server", time.Now().Add(time.Hour), key)
+	config := writeFile(t, dir, "web.yml", passwordLine(t, bcrypt.MinCost)+"tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+	p = start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", config)
+	addr = p.awaitOutput(t, `msg=serving address=(\S+)`)
+	scraper := httpsClient(t, dir, "")
+	scrape = func() bool {
+		status, _ := getWithPassword(scraper, "https://"+addr+"/svc", "open sesame")
+		return status == http.StatusOK
+	}
+	if !scrape() {
+		t.Fatal("no scrape at all")
+	}
+	return p, addr, scrape
+}
+
+func dialTCP(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 10*time.Second) }
+
+// dialFrames is a connection over HTTP/2.
+func dialFrames(addr string) (net.Conn, error) {
+	c, err := dialHTTP2(addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.conn, nil
+}
+
+// emptyFrame is of a type that there is not (RFC 9113 section 4.1).
+var emptyFrame = []byte("\x00\x00\x00\xfa\x00\x00\x00\x00\x00")
+
+// sendFrames sends the same frame on a connection of its own until that is ended.
+func sendFrames(addr string, frame []byte) {
+	c, err := dialHTTP2(addr)
+	if err != nil {
+		return
+	}
+	defer c.conn.Close()
+	go io.Copy(io.Discard, c.conn)
+	many := bytes.Repeat(frame, 1000)
+	for err == nil {
+		_, err = c.conn.Write(many)
+	}
+}
+
+// pong waits for the answer to a ping.
+func (c *http2Client) pong() error {
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			return err
+		}
+		if ping, ok := frame.(*http2.PingFrame); ok && ping.IsAck() {
+			return nil
+		}
+	}
+}
+
+// unfinishedHello is n bytes of a ClientHello of nearly as many as TLS takes (RFC 8446
+// section 4).
+func unfinishedHello(n int) (records []byte) {
+	message := append([]byte{1, 0, 0xff, 0}, make([]byte, n)...)
+	for len(message) > 0 {
+		part := message[:min(len(message), 16<<10)]
+		message = message[len(part):]
+		records = append(records, 22, 3, 1)
+		records = binary.BigEndian.AppendUint16(records, uint16(len(part)))
+		records = append(records, part...)
+	}
+	return records[:min(len(records), n)]
+}
+
+// unfinishedFrame is a frame of an unknown type and a megabyte, of which n bytes come
+// (RFC 9113 section 4.1).
+func unfinishedFrame(n int) []byte {
+	return append([]byte{0x10, 0, 0, 0xfa, 0, 0, 0, 0, 0}, make([]byte, n)...)
+}
+
+// recordedHello is a ClientHello as it can be sent again and again, at no cost.
+func recordedHello(t *testing.T) []byte {
+	t.Helper()
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
+		there.Close()
+	}()
+	head := make([]byte, 5)
+	if _, err := io.ReadFull(here, head); err != nil {
+		t.Fatal(err)
+	}
+	message := make([]byte, binary.BigEndian.Uint16(head[3:]))
+	if _, err := io.ReadFull(here, message); err != nil {
+		t.Fatal(err)
+	}
+	return append(head, message...)
+}

@@ -1,0 +1,125 @@
+package http1
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+)
+
+// stranger bounds what a connection takes of Aegis without a request. TLS and HTTP/2
+// keep as much as a peer announces, before anybody is asked for a password; and the
+// beginning of TLS takes milliseconds of a processor. A nil *stranger bounds nothing.
+type stranger struct {
+	handshakes chan struct{} // a place for each that has the processor
+
+	mu     sync.Mutex
+	left   int  // bytes that may come before the next request
+	known  bool // it has made one
+	place  bool // is held
+	closed chan struct{}
+	ended  bool
+}
+
+var errUnasked = errors.New("it sent too much without a request")
+
+func newStranger(handshakes chan struct{}) *stranger {
+	return &stranger{handshakes: handshakes, closed: make(chan struct{}), left: limits.Unasked}
+}
+
+// came notes that n bytes have come. Before the first request it waits for a place to
+// work on them, until leave or end.
+func (s *stranger) came(n int) error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.left -= n
+	left, known := s.left, s.known
+	s.mu.Unlock()
+	if left < 0 {
+		return errUnasked
+	}
+	if known {
+		return nil
+	}
+	select {
+	case s.handshakes <- struct{}{}:
+	case <-s.closed:
+		return net.ErrClosed
+	}
+	// Who works does so without a pause. All others have their turn before: of these,
+	// those that are to work next see that the place is taken.
+	runtime.Gosched()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.place = true
+	if s.ended || s.known { // meanwhile
+		s.giveBack()
+	}
+	return nil
+}
+
+// leave gives the place back, if there is one: nothing more is done until more comes, or
+// something was sent.
+func (s *stranger) leave() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBack()
+}
+
+func (s *stranger) giveBack() {
+	if s.place {
+		s.place = false
+		<-s.handshakes
+	}
+}
+
+// sent notes that n bytes were sent: who takes much says now and then that more may
+// come.
+func (s *stranger) sent(n int) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = min(s.left+n/limits.UnaskedPart, limits.Unasked)
+}
+
+// asked notes a request.
+func (s *stranger) asked() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBack()
+	s.left, s.known = limits.Unasked, true
+}
+
+// end notes the end of the connection.
+func (s *stranger) end() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBack()
+	if !s.ended {
+		s.ended = true
+		close(s.closed)
+	}
+}
+
+// Requested notes that a request has come on c, a connection of Fair, or TLS over one:
+// it may send more then.
+func Requested(c net.Conn) {
+	if f := fairOf(c); f != nil {
+		f.stranger.asked()
+	}
+}
