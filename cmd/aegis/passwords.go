@@ -66,7 +66,7 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 		return http.StatusUnauthorized
 	}
 	key := credentialsOf(user, password, string(c.Users[user]))
-	t, first := p.begin(key, neighbourhood(r.RemoteAddr))
+	t, first := p.begin(key, web.Neighbourhood(r.RemoteAddr))
 	if t == nil {
 		return http.StatusTooManyRequests
 	}
@@ -210,20 +210,4 @@ func credentialsOf(user, password, hash string) credentials {
 		all = append(all, part...)
 	}
 	return sha256.Sum256(all)
-}
-
-// neighbourhood is whose address that is: of IPv6, one has many, but for those of a
-// tunnel.
-func neighbourhood(remote string) netip.Prefix {
-	addr, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := addr.Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() && !ip.IsPrivate() {
-		bits = 64
-	}
-	prefix, _ := ip.Prefix(bits)
-	return prefix
 }

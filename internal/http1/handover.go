@@ -48,9 +48,26 @@ type fair struct {
 // Read returns first what was read already. It ends a connection that sends more than it
 // may.
 func (f *fair) Read(p []byte) (n int, err error) {
+	if len(f.read) == 0 {
+		if !f.stranger.begins() {
+			f.read = nil
+			return f.readMore(p)
+		}
+		// At once, as each part waits for its turn.
+		hello := make([]byte, limits.Hello)
+		if n, err = f.readMore(hello); n == 0 {
+			return 0, err
+		}
+		f.read = hello[:n]
+	}
+	n = copy(p, f.read)
+	f.read = f.read[n:]
+	return n, nil
+}
+
+func (f *fair) readMore(p []byte) (n int, err error) {
 	f.stranger.leave()
-	n, err = f.readFairly(p)
-	if n == 0 {
+	if n, err = f.TCPConn.Read(p); n == 0 {
 		return n, err
 	}
 	if unasked := f.stranger.came(n); unasked != nil {
@@ -60,30 +77,19 @@ func (f *fair) Read(p []byte) (n int, err error) {
 		reset(f.TCPConn)
 		return 0, unasked
 	}
-	return n, err
-}
-
-// Write sends p.
-func (f *fair) Write(p []byte) (n int, err error) {
-	f.stranger.leave()
-	n, err = f.TCPConn.Write(p)
-	f.stranger.sent(n)
-	return n, err
-}
-
-func (f *fair) readFairly(p []byte) (n int, err error) {
-	if len(f.read) > 0 {
-		n = copy(p, f.read)
-		f.read = f.read[n:]
-	} else {
-		f.read = nil
-		n, err = f.TCPConn.Read(p)
-	}
 	if n == len(p) {
 		// There may be more, without end: a scraper that sends faster than it is
 		// answered has the others wait for it only this long.
 		runtime.Gosched()
 	}
+	return n, err
+}
+
+// Write sends p.
+func (f *fair) Write(p []byte) (n int, err error) {
+	f.stranger.answers()
+	n, err = f.TCPConn.Write(p)
+	f.stranger.sent(n)
 	return n, err
 }
 

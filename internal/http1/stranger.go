@@ -15,12 +15,13 @@ import (
 type stranger struct {
 	handshakes chan struct{} // a place for each that has the processor
 
-	mu     sync.Mutex
-	left   int  // bytes that may come before the next request
-	known  bool // it has made one
-	place  bool // is held
-	closed chan struct{}
-	ended  bool
+	mu       sync.Mutex
+	left     int  // bytes that may come before the next request
+	answered bool // it was, which is the end of most of the work for TLS
+	known    bool // it has made a request
+	place    bool // is held
+	closed   chan struct{}
+	ended    bool
 }
 
 var errUnasked = errors.New("it sent too much without a request")
@@ -29,7 +30,17 @@ func newStranger(handshakes chan struct{}) *stranger {
 	return &stranger{handshakes: handshakes, closed: make(chan struct{}), left: limits.Unasked}
 }
 
-// came notes that n bytes have come. Before the first request it waits for a place to
+// begins reports whether nothing was sent to it so far.
+func (s *stranger) begins() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.answered && !s.known
+}
+
+// came notes that n bytes have come. Before the first answer it waits for a place to
 // work on them, until leave or end.
 func (s *stranger) came(n int) error {
 	if s == nil {
@@ -37,12 +48,15 @@ func (s *stranger) came(n int) error {
 	}
 	s.mu.Lock()
 	s.left -= n
-	left, known := s.left, s.known
+	left, answered, known := s.left, s.answered, s.known
 	s.mu.Unlock()
-	if left < 0 {
+	switch {
+	case left < 0:
 		return errUnasked
-	}
-	if known {
+	case answered && !known:
+		runtime.Gosched() // There may be much to do that leads to nothing.
+		return nil
+	case known:
 		return nil
 	}
 	select {
@@ -62,8 +76,7 @@ func (s *stranger) came(n int) error {
 	return nil
 }
 
-// leave gives the place back, if there is one: nothing more is done until more comes, or
-// something was sent.
+// leave gives the place back, if there is one: nothing more is done until more comes.
 func (s *stranger) leave() {
 	if s == nil {
 		return
@@ -71,6 +84,17 @@ func (s *stranger) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.giveBack()
+}
+
+// answers notes that something is sent.
+func (s *stranger) answers() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBack()
+	s.answered = true
 }
 
 func (s *stranger) giveBack() {

@@ -80,6 +80,9 @@ const (
 	// request, that included: to begin TLS, of which a certificate is most, and a head.
 	Unasked = 32 << 10
 
+	// Hello is how much of the beginning of TLS is read at once: all, mostly.
+	Hello = 4 << 10
+
 	// UnaskedPart is which part of what it is sent it may send beside that. HTTP/2 has
 	// who takes four kilobytes say that in some 80 bytes.
 	UnaskedPart = 16

@@ -70,7 +70,7 @@ func (g *guarded) Accept() (net.Conn, error) {
 			g.pause(failures, err)
 			failures++
 			continue
-		case g.server.full():
+		case g.server.full(c):
 			c.Close()
 		case len(g.prefixes) > 0 && !g.allows(c.RemoteAddr()):
 			c.Close()

@@ -126,11 +126,12 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 	s.strangers.note(c, state)
 	switch state {
 	case http.StateNew:
-		switch n := s.conns.Add(1); {
-		case isTLS(c) && n > limits.TLSClients:
-			s.makeRoom(isTLS) // This one, if there is no other.
-		case n > limits.Clients:
-			s.makeRoom(anyConn)
+		most, of := int64(limits.Clients), anyConn
+		if isTLS(c) {
+			most, of = limits.TLSClients, isTLS
+		}
+		if s.conns.Add(1) > most && !s.makeRoom(c, of) {
+			c.Close()
 		}
 	case http.StateIdle:
 		// With HTTP/2 all its streams would wait for that.
