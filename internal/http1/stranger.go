@@ -17,7 +17,7 @@ type stranger struct {
 
 	mu       sync.Mutex
 	left     int  // bytes that may come before the next request
-	answered bool // it was, which is the end of most of the work for TLS
+	answered bool // something was sent to it, which is the end of most work for TLS
 	known    bool // it has made a request
 	place    bool // is held
 	closed   chan struct{}
@@ -53,10 +53,10 @@ func (s *stranger) came(n int) error {
 	switch {
 	case left < 0:
 		return errUnasked
-	case answered && !known:
-		runtime.Gosched() // There may be much to do that leads to nothing.
-		return nil
 	case known:
+		return nil
+	case answered:
+		runtime.Gosched() // There may be much to do that leads to nothing.
 		return nil
 	}
 	select {

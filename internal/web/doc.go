@@ -15,7 +15,9 @@
 // is in no list and on no page of theirs either. What they can use up is bounded
 // in number, size and time: connections, requests, lists, pages, series (package
 // limits); and a connection that always has more to say waits for the others
-// (package http1).
+// (package http1). With TLS or a password most of that is bounded before anybody is let
+// in, too: what a connection may send without a request, and how many of those that
+// were not let in keep their place when another comes.
 //
 // Names of sockets and what services say of themselves are hostile text, too: on
 // the page html/template escapes it, and a policy lets nothing run there but the
