@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +125,7 @@ func TestConnectionsOfStrangers(t *testing.T) {
 // are no requests, have a scraper that is known wait for little.
 func TestFloodsOfStrangers(t *testing.T) {
 	hello := recordedHello(t)
+	first := withoutKeyShares(hello)
 	ping := append([]byte("\x00\x00\x08\x06\x00\x00\x00\x00\x00"), make([]byte, 8)...)
 	for name, tt := range map[string]struct {
 		connections int
@@ -140,8 +142,9 @@ func TestFloodsOfStrangers(t *testing.T) {
 			io.ReadFull(c, make([]byte, 1000))
 			c.(*net.TCPConn).SetLinger(0)
 		}},
-		"unknown frames": {64, func(addr string) { sendFrames(addr, emptyFrame) }},
-		"pings":          {64, func(addr string) { sendFrames(addr, ping) }},
+		"beginnings of TLS, in two": {1, func(addr string) { beginInTwo(addr, first, hello) }},
+		"unknown frames":            {64, func(addr string) { sendFrames(addr, emptyFrame) }},
+		"pings":                     {64, func(addr string) { sendFrames(addr, ping) }},
 		"priorities": {32, func(addr string) {
 			sendFrames(addr, []byte("\x00\x00\x05\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"))
 		}},
@@ -247,7 +250,7 @@ func recordedHello(t *testing.T) []byte {
 	here, there := net.Pipe()
 	defer here.Close()
 	go func() {
-		tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
+		tls.Client(there, &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}).Handshake()
 		there.Close()
 	}()
 	head := make([]byte, 5)
@@ -259,4 +262,55 @@ func recordedHello(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return append(head, message...)
+}
+
+// beginInTwo begins TLS on many connections, each in two steps: first is such that it is
+// asked for again, which costs little, and then all that costs much comes at once.
+func beginInTwo(addr string, first, second []byte) {
+	var begun, all sync.WaitGroup
+	for range 300 {
+		begun.Add(1)
+		all.Go(func() {
+			c, err := dialTCP(addr)
+			if err != nil {
+				begun.Done()
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.Write(first)
+			io.ReadFull(c, make([]byte, 50))
+			begun.Done()
+			begun.Wait()
+			c.Write(second)
+			io.ReadFull(c, make([]byte, 1000))
+			c.(*net.TCPConn).SetLinger(0)
+		})
+	}
+	all.Wait()
+}
+
+// withoutKeyShares is hello, a record, with an empty list of key shares (RFC 8446 section
+// 4.2.8): it is to be sent again, with one.
+func withoutKeyShares(hello []byte) []byte {
+	const record, message, random, keyShare = 5, 4, 2 + 32, 51
+	at := record + message + random
+	at += 1 + int(hello[at])                                // the session
+	at += 2 + int(binary.BigEndian.Uint16(hello[at:]))      // cipher suites
+	at += 1 + int(hello[at])                                // compression
+	short, extensions := slices.Clone(hello[:at]), []byte{} // which follow their length
+	for rest := hello[at+2:]; len(rest) > 0; {
+		n := 4 + int(binary.BigEndian.Uint16(rest[2:]))
+		if binary.BigEndian.Uint16(rest) == keyShare {
+			extensions = append(extensions, 0, keyShare, 0, 2, 0, 0)
+		} else {
+			extensions = append(extensions, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	short = binary.BigEndian.AppendUint16(short, uint16(len(extensions)))
+	short = append(short, extensions...)
+	binary.BigEndian.PutUint16(short[3:], uint16(len(short)-record))
+	binary.BigEndian.PutUint16(short[record+2:], uint16(len(short)-record-message))
+	return short
 }

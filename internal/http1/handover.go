@@ -54,7 +54,7 @@ func (f *fair) Read(p []byte) (n int, err error) {
 			return f.readMore(p)
 		}
 		// At once, as each part waits for its turn.
-		hello := make([]byte, limits.Hello)
+		hello := make([]byte, limits.Part)
 		if n, err = f.readMore(hello); n == 0 {
 			return 0, err
 		}
@@ -67,6 +67,9 @@ func (f *fair) Read(p []byte) (n int, err error) {
 
 func (f *fair) readMore(p []byte) (n int, err error) {
 	f.stranger.leave()
+	if f.stranger != nil {
+		p = p[:min(len(p), limits.Part)] // Or much of many requests is counted at once.
+	}
 	if n, err = f.TCPConn.Read(p); n == 0 {
 		return n, err
 	}
@@ -128,13 +131,13 @@ func (f *fair) linger() {
 // processor, a scraper that floods Aegis would take it from them. What they may send
 // without a request is bounded; of each request that comes, Requested is to be told.
 func (s *Server) Fair(l net.Listener) net.Listener {
-	return fairListener{l, s, make(chan struct{}, limits.Handshakes)}
+	return fairListener{l, s, newWorkPlaces()}
 }
 
 type fairListener struct {
 	net.Listener
-	server     *Server
-	handshakes chan struct{}
+	server *Server
+	places *workPlaces
 }
 
 // Accept returns the next connection.
@@ -142,7 +145,7 @@ func (l fairListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			return &fair{TCPConn: tcp, server: l.server, raw: raw, stranger: newStranger(l.handshakes)}, nil
+			return &fair{TCPConn: tcp, server: l.server, raw: raw, stranger: newStranger(l.places)}, nil
 		}
 	}
 	return c, err

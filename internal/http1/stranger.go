@@ -13,21 +13,29 @@ import (
 // keep as much as a peer announces, before anybody is asked for a password; and the
 // beginning of TLS takes milliseconds of a processor. A nil *stranger bounds nothing.
 type stranger struct {
-	handshakes chan struct{} // a place for each that has the processor
+	places *workPlaces
 
 	mu       sync.Mutex
-	left     int  // bytes that may come before the next request
-	answered bool // something was sent to it, which is the end of most work for TLS
-	known    bool // it has made a request
-	place    bool // is held
+	left     int           // bytes that may come before the next request
+	answered bool          // something was sent to it
+	known    bool          // it has made a request
+	place    chan struct{} // that is held
 	closed   chan struct{}
 	ended    bool
 }
 
+// workPlaces are those of the strangers that have the processor: one for who begins, and
+// one for who was answered, as mostly there is little to do by then.
+type workPlaces struct{ begins, answered chan struct{} }
+
+func newWorkPlaces() *workPlaces {
+	return &workPlaces{make(chan struct{}, 1), make(chan struct{}, 1)}
+}
+
 var errUnasked = errors.New("it sent too much without a request")
 
-func newStranger(handshakes chan struct{}) *stranger {
-	return &stranger{handshakes: handshakes, closed: make(chan struct{}), left: limits.Unasked}
+func newStranger(places *workPlaces) *stranger {
+	return &stranger{places: places, closed: make(chan struct{}), left: limits.Unasked}
 }
 
 // begins reports whether nothing was sent to it so far.
@@ -40,7 +48,7 @@ func (s *stranger) begins() bool {
 	return !s.answered && !s.known
 }
 
-// came notes that n bytes have come. Before the first answer it waits for a place to
+// came notes that n bytes have come. Before the first request it waits for a place to
 // work on them, until leave or end.
 func (s *stranger) came(n int) error {
 	if s == nil {
@@ -48,19 +56,19 @@ func (s *stranger) came(n int) error {
 	}
 	s.mu.Lock()
 	s.left -= n
-	left, answered, known := s.left, s.answered, s.known
+	left, known, place := s.left, s.known, s.places.begins
+	if s.answered {
+		place = s.places.answered
+	}
 	s.mu.Unlock()
 	switch {
 	case left < 0:
 		return errUnasked
 	case known:
 		return nil
-	case answered:
-		runtime.Gosched() // There may be much to do that leads to nothing.
-		return nil
 	}
 	select {
-	case s.handshakes <- struct{}{}:
+	case place <- struct{}{}:
 	case <-s.closed:
 		return net.ErrClosed
 	}
@@ -69,9 +77,12 @@ func (s *stranger) came(n int) error {
 	runtime.Gosched()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.place = true
+	s.place = place
 	if s.ended || s.known { // meanwhile
 		s.giveBack()
+	}
+	if s.ended {
+		return net.ErrClosed
 	}
 	return nil
 }
@@ -98,9 +109,9 @@ func (s *stranger) answers() {
 }
 
 func (s *stranger) giveBack() {
-	if s.place {
-		s.place = false
-		<-s.handshakes
+	if s.place != nil {
+		<-s.place
+		s.place = nil
 	}
 }
 

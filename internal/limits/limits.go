@@ -80,16 +80,13 @@ const (
 	// request, that included: to begin TLS, of which a certificate is most, and a head.
 	Unasked = 32 << 10
 
-	// Hello is how much of the beginning of TLS is read at once: all, mostly.
-	Hello = 4 << 10
+	// Part is how much of that is read at once: all of a request or the beginning of
+	// TLS, mostly.
+	Part = 4 << 10
 
 	// UnaskedPart is which part of what it is sent it may send beside that. HTTP/2 has
 	// who takes four kilobytes say that in some 80 bytes.
 	UnaskedPart = 16
-
-	// Handshakes is how many beginnings of TLS are worked on at once, for some
-	// milliseconds each: there is one processor, and scrapes are to have their turn between.
-	Handshakes = 1
 
 	// Streams is how many requests over HTTP/2 may be under way, or wait for their
 	// scraper to take the answer: all scrapes that may be, and as many of the rest.

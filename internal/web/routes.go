@@ -45,12 +45,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		w.Header().Set("Connection", "close")
 	}
-	if r.ContentLength != 0 {
-		// net/http would wait for the body before answering, without a read
-		// deadline forever, and sees no hang-up before its end.
-		w.Header().Set("Connection", "close")
-		http.NewResponseController(w).SetReadDeadline(time.Now())
-	}
+	awaitNoBody(w, r)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		text(w, http.StatusMethodNotAllowed, "method not allowed: a scrape is a GET, and SIGHUP reloads")
@@ -71,6 +66,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.relay(w, r, r.URL.Path[min(1, len(r.URL.Path)):])
+}
+
+// awaitNoBody has the answer to r not wait for a body. net/http would, without a read
+// deadline forever, and sees no hang-up before its end.
+func awaitNoBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
 }
 
 // healthy answers if Aegis itself works: it takes the locks that every scrape

@@ -14,9 +14,7 @@ import (
 
 // strangers are the connections of net/http of which no request was let in so far: who
 // has no password can hold them. Where there are as many connections as may be, one more
-// ends the idlest stranger of the neighbourhood that has most. Where that is its own, it
-// is ended only after the time in which a request is to come: of those that come all at
-// once, each is about to ask.
+// ends one of these, of the neighbourhood that has most.
 type strangers struct {
 	mu  sync.Mutex
 	all map[net.Conn]stranger
@@ -24,9 +22,10 @@ type strangers struct {
 
 // stranger is how such a connection is.
 type stranger struct {
-	from  netip.Prefix
-	idle  bool
-	since time.Time
+	from    netip.Prefix
+	idle    bool
+	since   time.Time
+	refused bool // it has asked for something
 }
 
 // note notes the state of c.
@@ -39,11 +38,11 @@ func (s *strangers) note(c net.Conn, state http.ConnState) {
 		if s.all == nil {
 			s.all = make(map[net.Conn]stranger)
 		}
-		s.all[c] = stranger{Neighbourhood(c.RemoteAddr().String()), true, time.Now()}
+		s.all[c] = stranger{from: Neighbourhood(c.RemoteAddr().String()), idle: true, since: time.Now()}
 	case is && state == http.StateActive:
 		s.all[c] = stranger{from: known.from}
 	case is && state == http.StateIdle:
-		s.all[c] = stranger{known.from, true, time.Now()}
+		s.all[c] = stranger{known.from, true, time.Now(), true}
 	default:
 		delete(s.all, c)
 	}
@@ -56,33 +55,31 @@ func (s *strangers) letIn(c net.Conn) {
 	delete(s.all, c)
 }
 
-// oneFor takes out the stranger that is to give way to c, among those of a kind; it
-// returns nil if there is none.
-func (s *strangers) oneFor(c net.Conn, of func(net.Conn) bool) (idlest net.Conn) {
+// oneFor takes out the stranger that is to give way to c, among those of a kind, and
+// returns nil if there is none: one that was refused, or is idle for longer than a
+// request may take to come; or of a neighbourhood that has as many as that of c. Of those
+// that come all at once from one, each is about to ask.
+func (s *strangers) oneFor(c net.Conn, of func(net.Conn) bool) (one net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := make(map[netip.Prefix]int)
-	own := Neighbourhood(c.RemoteAddr().String())
-	most := own
 	for other, is := range s.all {
 		if is.idle && of(other) {
 			counts[is.from]++
-			if counts[is.from] > counts[most] {
-				most = is.from
-			}
 		}
 	}
-	since := time.Now()
-	if most == own {
-		since = since.Add(-limits.ReadHeaderTimeout)
-	}
+	own, late := Neighbourhood(c.RemoteAddr().String()), time.Now().Add(-limits.ReadHeaderTimeout)
+	var first stranger
 	for other, is := range s.all {
-		if is.idle && is.from == most && of(other) && is.since.Before(since) {
-			idlest, since = other, is.since
+		if !is.idle || !of(other) || !is.refused && is.since.After(late) && (is.from == own || counts[is.from] < counts[own]) {
+			continue
+		}
+		if one == nil || counts[is.from] > counts[first.from] || counts[is.from] == counts[first.from] && is.since.Before(first.since) {
+			one, first = other, is
 		}
 	}
-	delete(s.all, idlest)
-	return idlest
+	delete(s.all, one)
+	return one
 }
 
 // Neighbourhood is whose an address is: of IPv6, one has many, but for those of a
@@ -104,15 +101,15 @@ func Neighbourhood(remote string) netip.Prefix {
 // makeRoom ends a stranger to make room for c, among those of a kind, and reports whether
 // there was one.
 func (s *Server) makeRoom(c net.Conn, of func(net.Conn) bool) bool {
-	idlest := s.strangers.oneFor(c, of)
-	if idlest == nil {
+	one := s.strangers.oneFor(c, of)
+	if one == nil {
 		return false
 	}
 	if n, due := s.crowded.Count(); due {
 		s.log.Warn("there are as many connections as may be, and of those that were let in with no request some are ended", "ended", n)
 	}
-	if !http1.Reset(idlest) {
-		idlest.Close()
+	if !http1.Reset(one) {
+		one.Close()
 	}
 	return true
 }

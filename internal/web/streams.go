@@ -75,6 +75,7 @@ func (s *Server) Streams(next http.Handler) http.Handler {
 		if ok {
 			http1.Requested(c)
 		}
+		awaitNoBody(w, r) // by whoever it is answered
 		if r.ProtoMajor < 2 || !ok {
 			next.ServeHTTP(w, r)
 			return
