@@ -144,9 +144,9 @@ func TestFloodsOfStrangers(t *testing.T) {
 			c.(*net.TCPConn).SetLinger(0)
 		}},
 		"beginnings of TLS, in two": {1, func(addr string) { beginInTwo(addr, first, second) }},
-		"unknown frames":            {64, func(addr string) { sendFrames(addr, emptyFrame) }},
-		"pings":                     {64, func(addr string) { sendFrames(addr, ping) }},
-		"priorities": {32, func(addr string) {
+		"unknown frames":            {32, func(addr string) { sendFrames(addr, emptyFrame) }},
+		"pings":                     {32, func(addr string) { sendFrames(addr, ping) }},
+		"priorities": {16, func(addr string) {
 			sendFrames(addr, []byte("\x00\x00\x05\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"))
 		}},
 	} {
