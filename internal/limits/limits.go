@@ -72,8 +72,8 @@ const (
 	// of which no request was let in, or is closed if there is none.
 	Clients = 4096
 
-	// TLSClients is how many may be open with TLS, likewise: each takes some 50 kB then, and
-	// up to twice Unasked.
+	// TLSClients is how many may be open with TLS, likewise: each takes some 50 kB
+	// then, and up to twice Unasked.
 	TLSClients = 1024
 
 	// Unasked is how much a connection with TLS or a password may send before its next

@@ -32,9 +32,9 @@ func ParsePrefixes(list string) ([]netip.Prefix, error) {
 
 // Guard returns l as it is to be served: with every connection closed at accept
 // whose address is in none of the prefixes, if any are given, or that is more than
-// limits.Clients, where none of these is a stranger's. The former are counted, and logged at most once in
-// limits.RefusalLogInterval. No failure to accept but the end of l ends it. What
-// is not over TCP has no address, and l is returned as it is.
+// limits.Clients, where none of these is a stranger's. The former are counted, and
+// logged at most once in limits.RefusalLogInterval. No failure to accept but the end
+// of l ends it. What is not over TCP has no address, and l is returned as it is.
 func (s *Server) Guard(l net.Listener, prefixes []netip.Prefix) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
