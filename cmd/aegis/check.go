@@ -23,10 +23,10 @@ import (
 	"time"
 	"unicode"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
@@ -72,10 +72,10 @@ func check(args []string, p process) error {
 	webFile := fs.String("web.config.file", "", "")
 	lint := fs.Bool("lint", false, "")
 	output := fs.String("output", "table", "")
-	timeout := limits.ScrapeTimeout
+	timeout := limits.DefaultScrapeTimeout
 	fs.Func("timeout", "", func(value string) (err error) {
-		if timeout, err = time.ParseDuration(value); err != nil || timeout <= 0 || timeout > limits.ScrapeTimeoutMax {
-			err = fmt.Errorf("no duration such as 5s or 1m30s, up to %v", limits.ScrapeTimeoutMax)
+		if timeout, err = time.ParseDuration(value); err != nil || timeout <= 0 || timeout > limits.MaxScrapeTimeout {
+			err = fmt.Errorf("no duration such as 5s or 1m30s, up to %v", limits.MaxScrapeTimeout)
 		}
 		return err
 	})
@@ -133,11 +133,11 @@ func check(args []string, p process) error {
 	}
 	asService := runAsService("aegis", args)
 	if asService != "" {
-		fmt.Fprintf(p.stderr, "aegis: checked as %s; the service runs as another user and may fare otherwise: %s\n", sockdir.Whoami(), asService)
+		fmt.Fprintf(p.stderr, "aegis: checked as %s; the service runs as another user and may fare otherwise: %s\n", socketdir.CurrentUser(), asService)
 	}
-	catalog := web.NewCatalog(sockdir.New(path), targets)
+	catalog := web.NewCatalog(socketdir.New(path), targets)
 	names := fs.Args()
-	var unserved []sockdir.Entry
+	var unserved []socketdir.Entry
 	alike := false
 	if len(names) == 0 {
 		if names, unserved, err = entries(catalog); err != nil {
@@ -164,7 +164,7 @@ func check(args []string, p process) error {
 
 // entries returns the names of the targets, and what else there is that is not
 // served.
-func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, err error) {
+func entries(catalog *web.Catalog) (names []string, unserved []socketdir.Entry, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.ListTimeout)
 	defer cancel()
 	list, err := catalog.List(ctx, catalog.File())
@@ -183,7 +183,7 @@ func entries(catalog *web.Catalog) (names []string, unserved []sockdir.Entry, er
 
 // withTargets returns names, which are sorted, and those of file that are not among them: what is
 // written there and has no socket is perhaps misspelt.
-func withTargets(names []string, file config.File) []string {
+func withTargets(names []string, file targetsfile.File) []string {
 	all := slices.Clone(names)
 	for name, t := range file.Targets {
 		if _, listed := slices.BinarySearch(names, name); !t.Disabled && !listed {
@@ -195,8 +195,8 @@ func withTargets(names []string, file config.File) []string {
 }
 
 // noteAlike says of two targets that Prometheus cannot tell apart, if it finds any.
-func noteAlike(w io.Writer, names []string, file config.File) (found bool) {
-	target, other := file.Alike(func(name string) bool {
+func noteAlike(w io.Writer, names []string, file targetsfile.File) (found bool) {
+	target, other := file.DuplicateLabels(func(name string) bool {
 		_, there := slices.BinarySearch(names, name)
 		return there
 	})
@@ -224,7 +224,7 @@ func (c checker) all(names []string) []checked {
 	c.client, c.parsing = new(scrape.Client), new(sync.Mutex)
 	defer c.client.Retain(nil)
 	results := make([]checked, len(names))
-	slots := make(chan struct{}, limits.ScrapesPerTarget)
+	slots := make(chan struct{}, limits.MaxScrapesPerTarget)
 	var done sync.WaitGroup
 	for i, name := range names {
 		slots <- struct{}{}
@@ -309,12 +309,12 @@ func (c checker) scrape(name string) (exposition, error) {
 // nearly says of name, which was not found with err, that the folder has a socket that
 // lacks only the right name.
 func (c checker) nearly(name string, err error) string {
-	if !errors.Is(err, sockdir.ErrNotFound) {
+	if !errors.Is(err, socketdir.ErrNotFound) {
 		return ""
 	}
 	_, unserved, _ := entries(c.catalog) // Without the list there is no hint.
 	for _, e := range unserved {
-		if e.File == name || strings.EqualFold(e.File, name+sockdir.Suffix) {
+		if e.File == name || strings.EqualFold(e.File, name+socketdir.Suffix) {
 			return fmt.Sprintf("; %s is there, but not served: %s", printableName(e.File), web.Why(e.Err))
 		}
 	}
@@ -322,7 +322,7 @@ func (c checker) nearly(name string, err error) string {
 }
 
 // noteUnserved says what is not served, or that there is nothing at all.
-func noteUnserved(w io.Writer, path string, results []checked, unserved []sockdir.Entry) {
+func noteUnserved(w io.Writer, path string, results []checked, unserved []socketdir.Entry) {
 	for _, e := range unserved {
 		fmt.Fprintf(w, "%s is not served: %s\n", printableName(e.File), web.Why(e.Err))
 	}
@@ -383,7 +383,7 @@ func oneLine(s string) string {
 
 // printableName is name as it is, or quoted where it could mislead.
 func printableName(name string) string {
-	if sockdir.ValidName(name) {
+	if socketdir.ValidName(name) {
 		return name
 	}
 	return strconv.Quote(name)
@@ -398,7 +398,7 @@ func runAsService(daemon string, args []string) string {
 	}
 	command := "runuser -u " + daemon + " -- aegis check"
 	for _, arg := range args {
-		command += " " + sockdir.ShellWord(arg)
+		command += " " + socketdir.ShellQuote(arg)
 	}
 	return command
 }
@@ -406,12 +406,12 @@ func runAsService(daemon string, args []string) string {
 // deniedHere is err, with other advice if something was denied to this process and
 // asService says how the service would fare: what opens it to this user can shut that out.
 func deniedHere(err error, asService string) error {
-	var denied *sockdir.DeniedError
+	var denied *socketdir.DeniedError
 	if asService == "" || !errors.As(err, &denied) {
 		return err
 	}
 	return fmt.Errorf("%w: %s and this check runs as %s, not as the service; before anything is changed, see what that may: %s",
-		sockdir.ErrDenied, denied.Found, sockdir.Whoami(), asService)
+		socketdir.ErrDenied, denied.Found, socketdir.CurrentUser(), asService)
 }
 
 // sockdirPath is the folder that -sockdir names.

@@ -12,10 +12,10 @@ import (
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
@@ -39,7 +39,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 		guard:   webGuard{s.webConfigFile, s.webConfig, newPasswords(log), make(chan struct{}, limits.Refusals)},
 		manager: systemd.NewManager(func(err error) { log.Warn("service manager", "error", err) }),
 		web: web.New(web.Config{
-			Folder: sockdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
+			Folder: socketdir.New(s.sockdir), Targets: s.targets, Log: log, Version: version, Revision: buildRevision(),
 		}),
 	}
 	d.warnOfCertificates(s.targets)
@@ -55,7 +55,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 
 // warnOfCertificates logs which targets nobody gets at by a certificate, as none is
 // verified.
-func (d *daemon) warnOfCertificates(file config.File) {
+func (d *daemon) warnOfCertificates(file targetsfile.File) {
 	if verifies(d.webConfig.TLSConfig.ClientAuth) {
 		return
 	}
@@ -113,7 +113,7 @@ func (d *daemon) reloads(ctx context.Context) {
 // connections to services still lead anywhere. Listeners and scrapes are not
 // touched.
 func (d *daemon) reload(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, limits.Reload)
+	ctx, cancel := context.WithTimeout(ctx, limits.ReloadTimeout)
 	defer cancel()
 	d.manager.Reloading()
 	file, fault := readTargets(d.targetsFile)
@@ -166,22 +166,22 @@ func (d *daemon) reloadFailed(so string, err error) {
 	d.manager.Ready(fmt.Sprintf("reload failed, %s: %v", so, err))
 }
 
-// stop stops accepting and finishes the scrapes under way, within limits.Drain.
+// stop stops accepting and finishes the scrapes under way, within limits.DrainTimeout.
 // New connections wait in the kernel for the next process if the service
 // manager holds the listeners. A second signal ends it at once.
 func (d *daemon) stop(sig os.Signal) error {
 	status := fmt.Sprintf("stopping, with %d requests under way to finish", d.web.Requests())
 	d.log.Info(status, "signal", sig.String())
-	d.manager.Stopping(status, limits.DrainGrace+limits.Drain+time.Second)
+	d.manager.Stopping(status, limits.DrainIdleTimeout+limits.DrainTimeout+time.Second)
 	drained := make(chan int, 1)
 	go func() { drained <- d.drain() }()
 	select {
 	case cut := <-drained:
 		if cut > 0 {
-			d.log.Warn("requests were cut off", "requests", cut, "after", limits.Drain)
+			d.log.Warn("requests were cut off", "requests", cut, "after", limits.DrainTimeout)
 		}
 		d.log.Info("stopped")
-		d.manager.Flush(limits.DrainFlush)
+		d.manager.Flush(limits.DrainFlushTimeout)
 		return nil
 	case sig := <-d.stops:
 		d.close()
@@ -202,16 +202,16 @@ func (d *daemon) drain() (cut int) {
 		l.Close()
 	}
 	d.web.Ended()
-	wait(limits.DrainGrace, func() bool { return d.web.Connections() == 0 })
+	wait(limits.DrainIdleTimeout, func() bool { return d.web.Connections() == 0 })
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	closed := make(chan struct{})
 	go func() { d.shutdown(ctx); close(closed) }()
-	wait(limits.Drain, func() bool { return d.web.Requests() == 0 })
+	wait(limits.DrainTimeout, func() bool { return d.web.Requests() == 0 })
 	cut = d.web.Requests()
 	select {
 	case <-closed:
-	case <-time.After(limits.DrainFlush):
+	case <-time.After(limits.DrainFlushTimeout):
 		d.close()
 	}
 	d.web.Close()

@@ -24,7 +24,7 @@ import (
 )
 
 // exposition is what a service answered. It keeps of the body what is written to
-// it, up to limits.Checked.
+// it, up to limits.MaxCheckBody.
 type exposition struct {
 	contentType, encoding string
 	body                  []byte
@@ -34,13 +34,13 @@ type exposition struct {
 // Write keeps p, if there is room.
 func (e *exposition) Write(p []byte) (int, error) {
 	e.size += len(p)
-	if e.size <= limits.Checked {
+	if e.size <= limits.MaxCheckBody {
 		e.body = append(e.body, p...)
 	}
 	return len(p), nil
 }
 
-var errTooLarge = fmt.Errorf("it came whole, but only %d MiB are parsed here", limits.Checked>>20)
+var errTooLarge = fmt.Errorf("it came whole, but only %d MiB are parsed here", limits.MaxCheckBody>>20)
 
 // counted is how many samples an exposition has.
 type counted struct {
@@ -52,7 +52,7 @@ type counted struct {
 // parsers read the text formats. The error wraps scrape.ErrNotMetrics or
 // errTooLarge.
 func (e *exposition) parse() (found counted, err error) {
-	if e.size > limits.Checked {
+	if e.size > limits.MaxCheckBody {
 		return counted{}, errTooLarge
 	}
 	if err := e.unpack(); err != nil {
@@ -147,7 +147,7 @@ func count(p textparse.Parser) (found counted, err error) {
 // countProtobuf returns how many lines body would have in the text format. expfmt
 // would believe any length that it announces.
 func countProtobuf(body []byte) (samples int, err error) {
-	source, options := bytes.NewReader(body), protodelim.UnmarshalOptions{MaxSize: limits.Checked}
+	source, options := bytes.NewReader(body), protodelim.UnmarshalOptions{MaxSize: limits.MaxCheckBody}
 	for {
 		var f dto.MetricFamily
 		if err := options.UnmarshalFrom(source, &f); err == io.EOF {
@@ -175,9 +175,9 @@ func (e *exposition) unpack() error {
 	if err != nil {
 		return fmt.Errorf("%w: unpacking: %w", scrape.ErrNotMetrics, err)
 	}
-	body, err := io.ReadAll(io.LimitReader(r, limits.Checked+1))
+	body, err := io.ReadAll(io.LimitReader(r, limits.MaxCheckBody+1))
 	switch {
-	case len(body) > limits.Checked:
+	case len(body) > limits.MaxCheckBody:
 		return errTooLarge
 	case err != nil:
 		return fmt.Errorf("%w: unpacking: %w", scrape.ErrNotMetrics, err)
@@ -208,8 +208,8 @@ func (e *exposition) lint() (problems []problem) {
 		return []problem{{Text: "not linted: promlint reads text only"}}
 	}
 	body := e.body
-	if len(body) > limits.Linted {
-		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.Linted>>20)}}
+	if len(body) > limits.MaxLintBody {
+		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.MaxLintBody>>20)}}
 	}
 	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
 		problems = append(problems, problem{Text: "its last line has no end; a line feed belongs there"})

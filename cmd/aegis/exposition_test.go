@@ -19,10 +19,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
@@ -58,12 +58,12 @@ func TestCheckAsAnother(t *testing.T) {
 	if want := "runuser -u " + other.Username + " -- aegis check -sockdir '/srv/my run' a"; command != want {
 		t.Errorf("%q, want %q", command, want)
 	}
-	denied := fmt.Errorf("looking: %w", &sockdir.DeniedError{Found: "x.sock is another's", Needs: "that needs a lot; ", Remedy: "chgrp me x.sock"})
+	denied := fmt.Errorf("looking: %w", &socketdir.DeniedError{Found: "x.sock is another's", Needs: "that needs a lot; ", Remedy: "chgrp me x.sock"})
 	if got := deniedHere(denied, ""); got != denied {
 		t.Errorf("as the service: %v", got)
 	}
 	got := deniedHere(denied, command)
-	if !errors.Is(got, sockdir.ErrDenied) || strings.Contains(got.Error(), "chgrp") || !strings.Contains(got.Error(), "x.sock is another's and this check runs as user "+me.Username) || !strings.HasSuffix(got.Error(), command) {
+	if !errors.Is(got, socketdir.ErrDenied) || strings.Contains(got.Error(), "chgrp") || !strings.Contains(got.Error(), "x.sock is another's and this check runs as user "+me.Username) || !strings.HasSuffix(got.Error(), command) {
 		t.Errorf("as another: %v", got)
 	}
 }
@@ -93,7 +93,7 @@ func TestCheckAsksAsPrometheus(t *testing.T) {
 		})}
 		go server.Serve(l)
 		t.Cleanup(func() { server.Close() })
-		c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), timeout: limits.ScrapeTimeout}
+		c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(socketdir.New(dir), targetsfile.File{}), timeout: limits.DefaultScrapeTimeout}
 		if got := c.one("svc"); got.Result != "not_metrics" {
 			t.Errorf("%s, broken: %+v", name, got)
 		}
@@ -107,7 +107,7 @@ func TestCheckOfFormats(t *testing.T) {
 		open = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 	)
 	const protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-	bomb := strings.Repeat("x 1\n", limits.Checked/4+1)
+	bomb := strings.Repeat("x 1\n", limits.MaxCheckBody/4+1)
 	for name, tt := range map[string]struct {
 		contentType, encoding, body string
 		result, says                string
@@ -129,7 +129,7 @@ func TestCheckOfFormats(t *testing.T) {
 		"no gzip":              {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", says: "unexpected EOF"},
 		"series twice":         {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", series: 1, repeated: 1},
 		"no last line end":     {contentType: text, body: "x 1", result: "ok", series: 1, lint: "its last line has no end"},
-		"large":                {contentType: text, body: strings.Repeat("x 1\n", limits.Linted/4+1), result: "ok", series: 1, repeated: limits.Linted / 4, lint: "not linted: it is larger than 8 MiB"},
+		"large":                {contentType: text, body: strings.Repeat("x 1\n", limits.MaxLintBody/4+1), result: "ok", series: 1, repeated: limits.MaxLintBody / 4, lint: "not linted: it is larger than 8 MiB"},
 		"a terminal's":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", says: `\x1b[2J`},
 		"all of protobuf":      {contentType: protobuf, body: families(t), result: "ok", series: 1 + 4 + 3 + 3, lint: "promlint reads text only"},
 		"a protobuf":           {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
@@ -156,7 +156,7 @@ func TestCheckOfFormats(t *testing.T) {
 			})}
 			go server.Serve(l)
 			t.Cleanup(func() { server.Close() })
-			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(sockdir.New(dir), config.File{}), lint: true, timeout: limits.ScrapeTimeout}
+			c := checker{client: new(scrape.Client), parsing: new(sync.Mutex), catalog: web.NewCatalog(socketdir.New(dir), targetsfile.File{}), lint: true, timeout: limits.DefaultScrapeTimeout}
 			got := c.one("svc")
 			if got.Result != tt.result || !strings.Contains(got.Error, tt.says) || got.Series != tt.series || got.Repeated != tt.repeated || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s of %d series, %d bytes, that says %q", got, tt.result, tt.series, len(tt.body), tt.says)
@@ -203,10 +203,10 @@ func TestChecksAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	var asked sync.WaitGroup
 	var names []string
-	for i := range limits.ScrapesPerTarget {
+	for i := range limits.MaxScrapesPerTarget {
 		asked.Add(1)
 		names = append(names, fmt.Sprint("svc", i))
-		l, err := net.Listen("unix", filepath.Join(dir, names[i]+sockdir.Suffix))
+		l, err := net.Listen("unix", filepath.Join(dir, names[i]+socketdir.Suffix))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestChecksAtOnce(t *testing.T) {
 		go server.Serve(l)
 		t.Cleanup(func() { server.Close() })
 	}
-	c := checker{catalog: web.NewCatalog(sockdir.New(dir), config.File{}), timeout: limits.ScrapeTimeout}
+	c := checker{catalog: web.NewCatalog(socketdir.New(dir), targetsfile.File{}), timeout: limits.DefaultScrapeTimeout}
 	for i, got := range c.all(names) {
 		if got.Name != names[i] || got.Result != "ok" {
 			t.Errorf("%+v, want %s ok", got, names[i])

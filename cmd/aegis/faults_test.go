@@ -267,7 +267,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	}
 	addr := await(`msg=serving address=(\S+)`)
 	client := &http.Client{Timeout: 10 * time.Second}
-	scrapes := 3 * limits.LogLines // With what the pipe holds, more than are kept.
+	scrapes := 3 * limits.MaxLogQueue // With what the pipe holds, more than are kept.
 	scrape := func() {
 		t.Helper()
 		for range scrapes {

@@ -19,7 +19,7 @@ import (
 // Scrapers that mean ill take what the bounds give them, and their neighbours are
 // scraped meanwhile as ever.
 func TestHostileScrapers(t *testing.T) {
-	const hostile = limits.Scrapes + 100
+	const hostile = limits.MaxScrapes + 100
 	for name, request := range map[string]string{
 		"heads that never end":       "GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: aaaaaaaaaaaaaaaa",
 		"bodies that never come":     "POST /svc HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nx",
@@ -63,13 +63,13 @@ func TestHostileScrapers(t *testing.T) {
 				c.Close()
 			}
 			// Of what was moved in the kernel, Go keeps the pipes for a while.
-			const pipes = 2 * limits.ScrapesPerTarget
+			const pipes = 2 * limits.MaxScrapesPerTarget
 			eventually(t, func() error {
 				if now, _ := taken(t, p); now > descriptors+pipes+20 {
 					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
 				}
 				// Those who look at the folder stay, at most so many.
-				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.FolderCalls+20 {
+				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.MaxBlockingFSCalls+20 {
 					return fmt.Errorf("%v, before it were %v", now, begin)
 				}
 				return nil

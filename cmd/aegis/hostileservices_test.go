@@ -39,7 +39,7 @@ func TestHostileServices(t *testing.T) {
 			sendsForEver(t, filepath.Join(dir, "hostile.sock"), service.head, service.endless)
 			var scrapers []net.Conn
 			var drained sync.WaitGroup
-			for range limits.ScrapesPerTarget {
+			for range limits.MaxScrapesPerTarget {
 				c, err := net.Dial("tcp", addr)
 				if err != nil {
 					t.Fatal(err)
@@ -47,7 +47,7 @@ func TestHostileServices(t *testing.T) {
 				defer c.Close()
 				scrapers = append(scrapers, c)
 				io.WriteString(c, "GET /hostile HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 100\r\n\r\n")
-				if _, err := io.CopyN(io.Discard, c, 2*limits.Gather); err != nil {
+				if _, err := io.CopyN(io.Discard, c, 2*limits.MaxBufferedBody); err != nil {
 					t.Fatal(err)
 				}
 				drained.Go(func() { io.Copy(io.Discard, c) })
@@ -67,10 +67,10 @@ func TestHostileServices(t *testing.T) {
 			eventually(t, func() error {
 				// Of what was moved in the kernel, Go keeps the pipes for a while; with
 				// the race detector it forgets some until it collects garbage.
-				if now, _ := taken(t, p); now > descriptors+2*limits.ScrapesPerTarget && !raceDetector() {
+				if now, _ := taken(t, p); now > descriptors+2*limits.MaxScrapesPerTarget && !raceDetector() {
 					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
 				}
-				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.ScrapesPerTarget {
+				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.MaxScrapesPerTarget {
 					return fmt.Errorf("%v, before it were %v", now, begin)
 				}
 				return nil
@@ -174,10 +174,10 @@ func TestServicesThatMisbehave(t *testing.T) {
 			var over atomic.Bool
 			var scrapers sync.WaitGroup
 			// A scrape has its answer a moment before it is counted out.
-			for range limits.ScrapesPerTarget / 2 {
+			for range limits.MaxScrapesPerTarget / 2 {
 				scrapers.Go(func() {
 					for again := true; again; again = !over.Load() {
-						if got, took := scrapeHostile(t, addr, timeout); !isAsWanted(got, tt.want) || took > timeout+limits.AbortGrace+patience() {
+						if got, took := scrapeHostile(t, addr, timeout); !isAsWanted(got, tt.want) || took > timeout+limits.ErrorWriteTimeout+patience() {
 							t.Errorf("after %v: %.300q, want %q within %v", took, got, tt.want, timeout)
 							return
 						}
@@ -194,11 +194,11 @@ func TestServicesThatMisbehave(t *testing.T) {
 			over.Store(true)
 			scrapers.Wait()
 			eventually(t, func() error {
-				if now, _ := taken(t, p); now > descriptors+2*limits.IdlePipes {
+				if now, _ := taken(t, p); now > descriptors+2*limits.MaxIdlePipes {
 					return fmt.Errorf("%d descriptors, before it were %d", now, descriptors)
 				}
 				// Those who look at the folder stay.
-				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.ScrapesPerTarget {
+				if now := ownCost(t, addr); now.goroutines > begin.goroutines+limits.MaxScrapesPerTarget {
 					return fmt.Errorf("%v, before it were %v", now, begin)
 				}
 				return nil
@@ -236,7 +236,7 @@ func TestServicesToUnpack(t *testing.T) {
 			dir := sampleFolder(t)
 			var bodies [2]string
 			for i := range bodies {
-				bodies[i] = gzipped(strings.Repeat("a 1\n", (limits.Unpacked-(1+2*i)<<20)/4))
+				bodies[i] = gzipped(strings.Repeat("a 1\n", (limits.MaxDecompressed-(1+2*i)<<20)/4))
 			}
 			var answered atomic.Int32
 			misbehaves(t, filepath.Join(dir, "hostile.sock"), func(c net.Conn) {
@@ -253,7 +253,7 @@ func TestServicesToUnpack(t *testing.T) {
 
 			stop := make(chan struct{})
 			var scrapers sync.WaitGroup
-			for range limits.ScrapesPerTarget {
+			for range limits.MaxScrapesPerTarget {
 				scrapers.Go(func() {
 					for !isClosed(stop) {
 						scrapeHostile(t, addr, 5*time.Second)

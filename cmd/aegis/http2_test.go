@@ -153,7 +153,7 @@ func TestHTTP2ConnectionNobodyReads(t *testing.T) {
 		}
 		return nil
 	})
-	if took := time.Since(begin); took < limits.Stalled {
+	if took := time.Since(begin); took < limits.HTTP2StallTimeout {
 		t.Errorf("it was ended after %v, and not because nothing was read; no test of that", took)
 	}
 }

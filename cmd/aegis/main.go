@@ -52,7 +52,7 @@ func main() {
 	// What is garbage, while scrapers take all that the bounds give them, is not to
 	// be what the kernel kills Aegis for.
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(limits.Memory)
+		debug.SetMemoryLimit(limits.MemoryLimit)
 	}
 	// Channels of their own: many SIGHUP must not push out a SIGTERM.
 	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
@@ -60,7 +60,7 @@ func main() {
 	signal.Notify(hangups, syscall.SIGHUP)
 	stderr := newNeverWaits(os.Stderr)
 	code := run(os.Args[1:], process{os.Stdout, stderr, stops, hangups})
-	stderr.flush(limits.LogFlush)
+	stderr.flush(limits.LogFlushTimeout)
 	os.Exit(code)
 }
 

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
@@ -35,10 +35,10 @@ func TestMemoryLimit(t *testing.T) {
 		t.Skip("the race detector takes several times as much memory")
 	}
 	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 3*limits.Clients {
-		t.Skipf("needs %d descriptors, there may be %d", 3*limits.Clients, files.Cur)
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 3*limits.MaxConns {
+		t.Skipf("needs %d descriptors, there may be %d", 3*limits.MaxConns, files.Cur)
 	}
-	idle := int(min(files.Cur/4, limits.IdleConns))
+	idle := int(min(files.Cur/4, limits.MaxIdleBackendConns))
 	group := newMemoryGroup(t, memoryMax)
 	dir := sampleFolder(t)
 	p := start(t, "aegis", "sh", "-c", `echo $$ >"$0/cgroup.procs" && exec aegis "$@"`, group, "-hostport", "127.0.0.1:0", "-sockdir", dir)
@@ -48,7 +48,7 @@ func TestMemoryLimit(t *testing.T) {
 	keepIdle(t, dir, addr, idle)
 	_, kept := taken(t, p)
 
-	long := strings.Repeat("a", limits.RequestHead-1000)
+	long := strings.Repeat("a", limits.MaxRequestHead-1000)
 	requests := []string{
 		"GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: " + long,
 		"GET /svc?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -59,7 +59,7 @@ func TestMemoryLimit(t *testing.T) {
 		strings.Repeat("GET /-/sd HTTP/1.1\r\nHost: h\r\n\r\n", 4),
 		strings.Repeat("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", 4),
 	}
-	for i := range limits.Clients - 10 {
+	for i := range limits.MaxConns - 10 {
 		c, err := tight.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -91,13 +91,13 @@ var tight = net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
 }}
 
-// Of the scrapers that do not take their answer, limits.Slow are waited for. The others
+// Of the scrapers that do not take their answer, limits.MaxUndrained are waited for. The others
 // are let go with it.
 func TestAnswersNobodyTakes(t *testing.T) {
 	const more = 50
 	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t))
 	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
-	scrapers := make([]unix.PollFd, limits.Slow+more)
+	scrapers := make([]unix.PollFd, limits.MaxUndrained+more)
 	answers := make([]*bufio.Reader, len(scrapers))
 	for i := range scrapers {
 		c, err := tight.Dial("tcp", addr)
@@ -143,8 +143,8 @@ func TestAnswersNobodyTakes(t *testing.T) {
 			}
 		}
 	}
-	if reset != more || taken != limits.Slow {
-		t.Errorf("%d connections were reset and %d answers were taken, want %d and %d", reset, taken, more, limits.Slow)
+	if reset != more || taken != limits.MaxUndrained {
+		t.Errorf("%d connections were reset and %d answers were taken, want %d and %d", reset, taken, more, limits.MaxUndrained)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestConnectionsHoldLittle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guarded := web.New(web.Config{Folder: sockdir.New(t.TempDir()), Log: slog.New(slog.DiscardHandler)}).Guard(l, nil)
+	guarded := web.New(web.Config{Folder: socketdir.New(t.TempDir()), Log: slog.New(slog.DiscardHandler)}).Guard(l, nil)
 	defer guarded.Close()
 	scraper, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
@@ -172,8 +172,8 @@ func TestConnectionsHoldLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw.Control(func(fd uintptr) {
-		if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); n != limits.Unsent || err != nil {
-			t.Errorf("%d bytes may wait (%v), want %d", n, err, limits.Unsent)
+		if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); n != limits.NotSentLowat || err != nil {
+			t.Errorf("%d bytes may wait (%v), want %d", n, err, limits.NotSentLowat)
 		}
 	})
 }

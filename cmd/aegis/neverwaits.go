@@ -13,7 +13,7 @@ import (
 
 // neverWaits is a writer of lines, for who must not wait until they are read: a
 // scrape is not to hang because a journal, or a pager, does. A line that finds
-// limits.LogLines before it is lost, and those lost are counted in a line.
+// limits.MaxLogQueue before it is lost, and those lost are counted in a line.
 type neverWaits struct {
 	to      io.Writer
 	lines   chan []byte
@@ -22,7 +22,7 @@ type neverWaits struct {
 }
 
 func newNeverWaits(to io.Writer) *neverWaits {
-	w := &neverWaits{to: to, lines: make(chan []byte, limits.LogLines)}
+	w := &neverWaits{to: to, lines: make(chan []byte, limits.MaxLogQueue)}
 	go w.write()
 	return w
 }
@@ -39,13 +39,13 @@ func (w *neverWaits) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write writes the lines: the first at once, and those of each limits.LogTogether after
+// write writes the lines: the first at once, and those of each limits.LogBatchDelay after
 // that together, as a write costs as much as a scrape.
 func (w *neverWaits) write() {
 	for line := range w.lines {
 		n := int64(1)
 		more := true
-		for more && len(line) < limits.LogWrite {
+		for more && len(line) < limits.MaxLogBatchSize {
 			select {
 			case next := <-w.lines:
 				line = append(line, next...)
@@ -60,7 +60,7 @@ func (w *neverWaits) write() {
 		}
 		w.pending.Add(-n)
 		if !more {
-			time.Sleep(limits.LogTogether)
+			time.Sleep(limits.LogBatchDelay)
 		}
 	}
 }

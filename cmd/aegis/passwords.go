@@ -14,8 +14,8 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/crypto/bcrypt"
 
+	"tulpa.dev/cadey/aegis/internal/conn"
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/web"
 )
 
 // passwords knows which passwords are right. To find that out costs a twentieth of a
@@ -23,7 +23,7 @@ import (
 // whoever was wrong too often, and for all others in turn.
 type passwords struct {
 	log    *slog.Logger
-	logged web.Seldom
+	logged limits.LogLimiter
 	places chan struct{} // of those that are hashed; who waits for one gets it in turn
 	joined atomic.Int32  // requests that wait for the try of another
 
@@ -52,7 +52,7 @@ type try struct {
 
 func newPasswords(log *slog.Logger) *passwords {
 	return &passwords{
-		log: log, places: make(chan struct{}, limits.PasswordTries),
+		log: log, places: make(chan struct{}, limits.MaxConcurrentBcrypt),
 		found: map[bool]map[credentials]bool{true: make(map[credentials]bool), false: make(map[credentials]bool)},
 		tries: make(map[credentials]*try), trying: make(map[netip.Prefix]bool), misses: make(map[netip.Prefix]misses),
 	}
@@ -66,7 +66,7 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 		return http.StatusUnauthorized
 	}
 	key := credentialsOf(user, password, string(c.Users[user]))
-	t, first := p.begin(key, web.Neighbourhood(r.RemoteAddr))
+	t, first := p.begin(key, conn.SourcePrefix(r.RemoteAddr))
 	if t == nil {
 		return http.StatusTooManyRequests
 	}
@@ -75,7 +75,7 @@ func (p *passwords) status(r *http.Request, c exporterweb.Config) int {
 	}
 	status := p.await(r.Context(), t)
 	if status == http.StatusUnauthorized {
-		if n, due := p.logged.Count(); due {
+		if n, due := p.logged.Allow(); due {
 			p.log.Warn("a scraper has no right password", "user", user, "address", r.RemoteAddr, "refused", n)
 		}
 	}
@@ -99,7 +99,7 @@ func (p *passwords) begin(key credentials, from netip.Prefix) (t *try, first boo
 	}
 	m := p.misses[from]
 	// One for each address: so it takes many to make somebody wait for long.
-	if p.trying[from] || m.n >= limits.PasswordMisses && time.Since(m.since) < limits.PasswordPause {
+	if p.trying[from] || m.n >= limits.MaxWrongPasswords && time.Since(m.since) < limits.WrongPasswordInterval {
 		return nil, false
 	}
 	p.tries[key], p.trying[from] = t, true
@@ -111,7 +111,7 @@ func (p *passwords) begin(key credentials, from netip.Prefix) (t *try, first boo
 func (p *passwords) try(user, password string, c exporterweb.Config) (status int) {
 	select {
 	case p.places <- struct{}{}:
-	case <-time.After(limits.PasswordPatience):
+	case <-time.After(limits.PasswordQueueTimeout):
 		return http.StatusTooManyRequests
 	}
 	defer func() { <-p.places }()
@@ -145,7 +145,7 @@ func (p *passwords) await(ctx context.Context, t *try) (status int) {
 	default:
 	}
 	defer p.joined.Add(-1)
-	if p.joined.Add(1) > limits.PasswordJoined {
+	if p.joined.Add(1) > limits.MaxPasswordWaiters {
 		return http.StatusTooManyRequests
 	}
 	select {
@@ -179,7 +179,7 @@ func (p *passwords) end(key credentials, t *try, status int) {
 		return // Nobody knows.
 	}
 	right := status == http.StatusOK
-	if len(p.found[right]) >= limits.Passwords {
+	if len(p.found[right]) >= limits.MaxCachedPasswords {
 		clear(p.found[right]) // They are found out again.
 	}
 	p.found[right][key] = true
@@ -191,7 +191,7 @@ func (p *passwords) end(key credentials, t *try, status int) {
 // miss counts a password that was wrong.
 func (p *passwords) miss(from netip.Prefix) {
 	for of, m := range p.misses {
-		if time.Since(m.since) >= limits.PasswordPause {
+		if time.Since(m.since) >= limits.WrongPasswordInterval {
 			delete(p.misses, of)
 		}
 	}

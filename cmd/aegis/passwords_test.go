@@ -186,7 +186,7 @@ func TestPasswordsInTurn(t *testing.T) {
 			if got != status {
 				t.Errorf("%s: %d, want %d", what, got, status)
 			}
-		case <-time.After(limits.PasswordPatience / 2):
+		case <-time.After(limits.PasswordQueueTimeout / 2):
 			t.Errorf("%s: no answer", what)
 		}
 	}
@@ -209,15 +209,15 @@ func TestPasswordsInTurn(t *testing.T) {
 		want("the right password", answer, http.StatusOK)
 	}
 	want("a wrong password", other, http.StatusUnauthorized)
-	if n := waiting() + len(p.trying) + len(p.places); n != limits.PasswordTries-1 {
-		t.Errorf("%d remain, want %d", n, limits.PasswordTries-1)
+	if n := waiting() + len(p.trying) + len(p.places); n != limits.MaxConcurrentBcrypt-1 {
+		t.Errorf("%d remain, want %d", n, limits.MaxConcurrentBcrypt-1)
 	}
 
 	p.places <- struct{}{}
-	for range limits.PasswordJoined + 1 {
+	for range limits.MaxPasswordWaiters + 1 {
 		ask(t.Context(), "10.0.0.1:1", "a third")
 	}
-	waitFor(t, "as many as may wait", func() bool { return waiting() == limits.PasswordJoined+1 })
+	waitFor(t, "as many as may wait", func() bool { return waiting() == limits.MaxPasswordWaiters+1 })
 	want("one more with the same password", ask(t.Context(), "10.0.0.2:1", "a third"), http.StatusTooManyRequests)
 	want("a password that is known", ask(t.Context(), "10.0.0.2:1", "open sesame"), http.StatusOK)
 	<-p.places

@@ -106,12 +106,12 @@ scrape_configs:
 		t.Errorf("%d of %d scrapes failed: no test of restarts", failed, scrapes)
 	}
 	// What is left of connections to services that are gone goes when it was idle
-	// for limits.IdleConnTimeout. How many connections Prometheus has is its own
+	// for limits.BackendIdleTimeout. How many connections Prometheus has is its own
 	// doing, and each may take 16 KiB.
 	eventually(t, func() error {
 		end := ownCost(t, aegis)
 		if end.descriptors-end.scrapers > begin.descriptors-begin.scrapers+10 ||
-			end.goroutines-end.scrapers > begin.goroutines-begin.scrapers+limits.FolderCalls+10 || // Those who look at the folder stay.
+			end.goroutines-end.scrapers > begin.goroutines-begin.scrapers+limits.MaxBlockingFSCalls+10 || // Those who look at the folder stay.
 			end.residentMiB > begin.residentMiB+16+(end.scrapers-begin.scrapers)/64 {
 			return fmt.Errorf("Aegis takes %v, before it were %v", end, begin)
 		}

@@ -9,8 +9,8 @@ import (
 
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/systemd"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 	"tulpa.dev/cadey/aegis/internal/web"
 )
 
@@ -20,7 +20,7 @@ type settings struct {
 	hostportGiven bool
 	sockdir       string
 	targetsFile   string // empty if there is none
-	targets       config.File
+	targets       targetsfile.File
 	webConfigFile string             // file for TLS and authentication, empty if there is none
 	webConfig     exporterweb.Config // what that says
 	allow         []netip.Prefix
@@ -78,11 +78,11 @@ func serve(args []string, p process) error {
 }
 
 // readTargets reads the targets file, if there is one.
-func readTargets(path string) (config.File, error) {
+func readTargets(path string) (targetsfile.File, error) {
 	if path == "" {
-		return config.File{}, nil
+		return targetsfile.File{}, nil
 	}
-	return config.Read(path)
+	return targetsfile.Read(path)
 }
 
 // filesNamed returns an error if a flag that names a file was given and names none.

@@ -60,7 +60,7 @@ func TestStop(t *testing.T) {
 		says          string
 	}{
 		{"one signal", false, false, time.Second, 0, "x 1\n", "msg=stopped"},
-		{"a scrape that hangs", true, false, limits.Drain + limits.DrainGrace + time.Second, 0, "", `msg="requests were cut off" requests=1`},
+		{"a scrape that hangs", true, false, limits.DrainTimeout + limits.DrainIdleTimeout + time.Second, 0, "", `msg="requests were cut off" requests=1`},
 		{"two signals", true, true, 2 * time.Second, 1, "", "aegis: stopped at once by a second signal"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestDrain(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(limits.Drain - time.Second):
+	case <-time.After(limits.DrainTimeout - time.Second):
 		t.Error("the stop waits for connections without a request")
 	}
 	if !idle.closed() {

@@ -24,18 +24,18 @@ import (
 // Who has no password, and makes no request, announces much and sends some of it: to
 // TLS, and to HTTP/2. That takes no memory to speak of.
 func TestAnnouncedByStrangers(t *testing.T) {
-	const many, some = limits.TLSClients - 24, limits.TLSClients / 4 // The latter begin TLS.
+	const many, some = limits.MaxTLSConns - 24, limits.MaxTLSConns / 4 // The latter begin TLS.
 	for name, tt := range map[string]struct {
 		connections int
 		dial        func(addr string) (net.Conn, error)
 		send        []byte
 		over        bool // it ends the connection
 	}{
-		"a ClientHello":            {many, dialTCP, unfinishedHello(limits.Unasked - 64), false},
-		"more of it than may be":   {many, dialTCP, unfinishedHello(2 * limits.Unasked), true},
-		"a frame":                  {some, dialFrames, unfinishedFrame(limits.Unasked / 2), true},
-		"small frames":             {some, dialFrames, bytes.Repeat(emptyFrame, limits.Unasked/2/len(emptyFrame)), false},
-		"more of them than may be": {some, dialFrames, bytes.Repeat(emptyFrame, 2*limits.Unasked/len(emptyFrame)), true},
+		"a ClientHello":            {many, dialTCP, unfinishedHello(limits.MaxPreRequestBytes - 64), false},
+		"more of it than may be":   {many, dialTCP, unfinishedHello(2 * limits.MaxPreRequestBytes), true},
+		"a frame":                  {some, dialFrames, unfinishedFrame(limits.MaxPreRequestBytes / 2), true},
+		"small frames":             {some, dialFrames, bytes.Repeat(emptyFrame, limits.MaxPreRequestBytes/2/len(emptyFrame)), false},
+		"more of them than may be": {some, dialFrames, bytes.Repeat(emptyFrame, 2*limits.MaxPreRequestBytes/len(emptyFrame)), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, addr, _, scrape := startForStrangers(t)
@@ -96,7 +96,7 @@ func TestConnectionsOfStrangers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, addr, scraper, _ := startForStrangers(t)
 			var held []net.Conn
-			for range limits.TLSClients - 1 { // The scraper has one.
+			for range limits.MaxTLSConns - 1 { // The scraper has one.
 				c, err := dial(addr)
 				if err != nil {
 					t.Fatal(err)

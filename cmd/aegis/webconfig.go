@@ -17,8 +17,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
 
-	"tulpa.dev/cadey/aegis/internal/config"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // readWebConfig reads the file for TLS and authentication and checks it. A file that
@@ -53,7 +53,7 @@ func readWebConfig(path string) (c exporterweb.Config, err error) {
 func webConfigAdvice(says string) string {
 	for _, known := range []struct{ part, advice string }{
 		{"bcrypt", "; basic_auth_users has passwords as htpasswd -nBC 10 NAME prints them"},
-		{"permission denied", "; it is read as " + sockdir.Whoami()},
+		{"permission denied", "; it is read as " + socketdir.CurrentUser()},
 		{"field targets not found", "; this is a targets file, which -config.file takes"},
 		{"invalid ClientAuth", "; client_auth_type is RequireAndVerifyClientCert, VerifyClientCertIfGiven or NoClientCert"},
 		{"any PEM data in key input", "; the key itself goes under key, its file's name under key_file"},
@@ -155,7 +155,7 @@ func verifies(clientAuth string) bool {
 const certificatesUnverified = "allow: names certificates, and none are verified: that takes client_auth_type: RequireAndVerifyClientCert in -web.config.file"
 
 // byCertificate returns the targets that scrapers may see by their certificates.
-func byCertificate(file config.File) (names []string) {
+func byCertificate(file targetsfile.File) (names []string) {
 	for name, t := range file.Targets {
 		if t.Allow != nil && len(t.Allow.Certificates) > 0 {
 			names = append(names, name)

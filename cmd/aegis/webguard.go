@@ -58,8 +58,8 @@ func (g webGuard) keep(next http.Handler) http.Handler {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
 			g.refuse(w, r, status, "this takes a user and a password (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
 		default:
-			w.Header().Set("Retry-After", strconv.Itoa(int(limits.PasswordPause.Seconds())))
-			g.refuse(w, r, status, fmt.Sprintf("too many wrong passwords from this address, or from many; try again in %v", limits.PasswordPause))
+			w.Header().Set("Retry-After", strconv.Itoa(int(limits.WrongPasswordInterval.Seconds())))
+			g.refuse(w, r, status, fmt.Sprintf("too many wrong passwords from this address, or from many; try again in %v", limits.WrongPasswordInterval))
 		}
 	})
 }
@@ -80,7 +80,7 @@ func (g webGuard) refuse(w http.ResponseWriter, r *http.Request, status int, why
 		return
 	}
 	answer := http.NewResponseController(w)
-	answer.SetWriteDeadline(time.Now().Add(limits.AbortGrace))
+	answer.SetWriteDeadline(time.Now().Add(limits.ErrorWriteTimeout))
 	http.Error(w, why, status)
 	answer.Flush() // Or the body waits when this has returned, and is not counted.
 }

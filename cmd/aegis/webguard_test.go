@@ -141,7 +141,7 @@ func TestCertificatesOfAnotherMoment(t *testing.T) {
 // Over HTTP/2, who has no password cannot hold hundreds of requests on each connection by
 // not letting their answers' bodies come.
 func TestHTTP2Refusals(t *testing.T) {
-	const connections, requests = 100, limits.StreamsPerClient
+	const connections, requests = 100, limits.MaxStreamsPerConn
 	dir := sampleFolder(t)
 	newAuthority(t, dir, "trusted").issue(t, dir, "server")
 	config := passwordFile(t, dir, bcrypt.MinCost)

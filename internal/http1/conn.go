@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // conn is a scraper's connection. While it is idle it holds no buffer.
@@ -102,7 +102,7 @@ func (c *conn) serve() {
 // scraper has not.
 func (c *conn) settle(e *exchange, again bool) bool {
 	c.sent += e.written
-	if again && c.sent <= limits.Unsent {
+	if again && c.sent <= limits.NotSentLowat {
 		return true
 	}
 	c.sent = 0
@@ -120,7 +120,7 @@ func (c *conn) await() bool {
 // readable reads what has come, if anything has.
 func (c *conn) readable(fd uintptr) (done bool) {
 	c.buf = buffers.Get().(*buffer)
-	c.n, c.readErr = nowait.Read(int(fd), c.buf[:])
+	c.n, c.readErr = rawsys.Read(int(fd), c.buf[:])
 	if c.readErr == unix.EAGAIN {
 		c.giveBuffer()
 		return false
@@ -135,12 +135,12 @@ func (c *conn) giveBuffer() {
 	}
 }
 
-// keepIdle gives the scraper time for its next request: limits.IdleTimeout, less
+// keepIdle gives the scraper time for its next request: limits.ClientIdleTimeout, less
 // a little, as setting a deadline costs more than looking at the clock.
 func (c *conn) keepIdle() {
 	now := time.Now()
-	if c.idleUntil.Sub(now) < limits.IdleTimeout*7/8 {
-		c.idleUntil = now.Add(limits.IdleTimeout)
+	if c.idleUntil.Sub(now) < limits.ClientIdleTimeout*7/8 {
+		c.idleUntil = now.Add(limits.ClientIdleTimeout)
 		c.SetReadDeadline(c.idleUntil)
 	}
 }
@@ -163,7 +163,7 @@ func (c *conn) handOver() {
 // another request.
 func (c *conn) answer(e *exchange) (again bool) {
 	c.answered.Store(false)
-	c.watch.Reset(limits.WatchAfter)
+	c.watch.Reset(limits.HangUpCheckDelay)
 	again = c.handle(e) && e.finish() == nil && !e.closes
 	if !c.watch.Stop() {
 		c.answered.Store(true)
@@ -243,7 +243,7 @@ func (c *conn) send(parts [][]byte, deadline time.Time, next next) error {
 
 // writable writes what the connection takes.
 func (c *conn) writable(fd uintptr) (done bool) {
-	n, err := nowait.Send(int(fd), c.parts, c.flags)
+	n, err := rawsys.Send(int(fd), c.parts, c.flags)
 	c.wrote, c.writeErr = max(n, 0), err
 	return true
 }
@@ -255,7 +255,7 @@ func (c *conn) splice(pipe, n int, deadline time.Time) (written int, err error) 
 	move := func(fd uintptr) (done bool) {
 		for err = nil; err == nil && written < n; {
 			var moved int
-			moved, err = nowait.Splice(pipe, int(fd), n-written)
+			moved, err = rawsys.Splice(pipe, int(fd), n-written)
 			written += max(moved, 0)
 		}
 		return err != unix.EAGAIN || !patient

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // exchange is one request and its answer, an http.ResponseWriter. They are used
@@ -35,7 +35,7 @@ type exchange struct {
 	expected  int64        // of that, by Splice
 	closes    bool         // the connection ends with this answer
 	err       error        // of writing
-	parts     [nowait.Parts][]byte
+	parts     [rawsys.Parts][]byte
 }
 
 // smallest is how much of a body waits for more: that makes one system call of
@@ -92,7 +92,7 @@ func (e *exchange) Write(p []byte) (int, error) {
 // WriteAll writes parts of the body, one after the other, with fewer system calls
 // than Write.
 func (e *exchange) WriteAll(parts [][]byte) (written int64, err error) {
-	for some := range slices.Chunk(parts, nowait.Parts-others) {
+	for some := range slices.Chunk(parts, rawsys.Parts-others) {
 		n, err := e.write(some)
 		written += n
 		if err != nil {

@@ -54,7 +54,7 @@ func (f *fair) Read(p []byte) (n int, err error) {
 			return f.readMore(p)
 		}
 		// At once, as each part waits for its turn.
-		hello := make([]byte, limits.Part)
+		hello := make([]byte, limits.PreRequestReadSize)
 		if n, err = f.readMore(hello); n == 0 {
 			return 0, err
 		}
@@ -68,7 +68,7 @@ func (f *fair) Read(p []byte) (n int, err error) {
 func (f *fair) readMore(p []byte) (n int, err error) {
 	f.stranger.leave()
 	if f.stranger != nil {
-		p = p[:min(len(p), limits.Part)] // Or much of many requests is counted at once.
+		p = p[:min(len(p), limits.PreRequestReadSize)] // Or much of many requests is counted at once.
 	}
 	if n, err = f.TCPConn.Read(p); n == 0 {
 		return n, err
@@ -104,7 +104,7 @@ func (f *fair) Close() error {
 		return f.TCPConn.Close()
 	}
 	go func() {
-		if f.server.settle(f.raw, time.Now().Add(limits.AbortGrace)) {
+		if f.server.settle(f.raw, time.Now().Add(limits.ErrorWriteTimeout)) {
 			f.linger()
 			f.TCPConn.Close()
 		} else {
@@ -119,12 +119,12 @@ func (f *fair) Close() error {
 // something comes is to reset it.
 func (f *fair) linger() {
 	defer f.server.lingering.Add(-1)
-	if f.server.lingering.Add(1) > limits.Slow {
+	if f.server.lingering.Add(1) > limits.MaxUndrained {
 		return
 	}
 	f.CloseWrite()
-	f.SetReadDeadline(time.Now().Add(limits.Linger))
-	io.CopyN(io.Discard, f.TCPConn, limits.RequestHead)
+	f.SetReadDeadline(time.Now().Add(limits.LingerTimeout))
+	io.CopyN(io.Discard, f.TCPConn, limits.MaxRequestHead)
 }
 
 // Fair returns l with connections that let others have their turn: on one

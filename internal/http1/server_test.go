@@ -335,13 +335,13 @@ func TestHangUpAfterADeadline(t *testing.T) {
 	c := dial(t, addr)
 	io.WriteString(c, here)
 	<-asked
-	time.Sleep(3 * limits.WatchAfter)
+	time.Sleep(3 * limits.HangUpCheckDelay)
 	s.mu.Lock()
 	for own := range s.conns {
 		own.wake()
 	}
 	s.mu.Unlock()
-	time.Sleep(3 * limits.WatchAfter)
+	time.Sleep(3 * limits.HangUpCheckDelay)
 	c.Close()
 	select {
 	case <-ended:
@@ -373,7 +373,7 @@ func TestRequestsAreApart(t *testing.T) {
 		}
 	}
 	io.WriteString(c, "GET /a?x=wait HTTP/1.1\r\nHost: h\r\n\r\n")
-	time.Sleep(2 * limits.WatchAfter)
+	time.Sleep(2 * limits.HangUpCheckDelay)
 	c.Close()
 	select {
 	case <-ended:
@@ -390,7 +390,7 @@ func TestHangUp(t *testing.T) {
 		select {
 		case <-r.Context().Done():
 			ended <- r.Context().Err()
-		case <-time.After(5 * limits.WatchAfter):
+		case <-time.After(5 * limits.HangUpCheckDelay):
 			if r.URL.Path == "/wait" {
 				<-r.Context().Done()
 				ended <- r.Context().Err()
@@ -416,12 +416,12 @@ func TestHangUp(t *testing.T) {
 // The next request that comes while one is answered is answered next.
 func TestPipeline(t *testing.T) {
 	_, addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(3 * limits.WatchAfter)
+		time.Sleep(3 * limits.HangUpCheckDelay)
 		io.WriteString(w, r.URL.Path)
 	})
 	c := dial(t, addr)
 	io.WriteString(c, here)
-	time.Sleep(2 * limits.WatchAfter)
+	time.Sleep(2 * limits.HangUpCheckDelay)
 	io.WriteString(c, "GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
 	if got := c.ask(t, "GET /c HTTP/1.1\r\nHost: h\r\n\r\n"); got.body != "/a" {
 		t.Errorf("first %+v", got)

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // settle waits until a scraper has taken what was sent to it, so that the kernel holds
 // nothing for it but what is on its way. It reports whether that was so before by, and
-// before more than limits.Slow were waited for that came later: otherwise the
+// before more than limits.MaxUndrained were waited for that came later: otherwise the
 // connection is to be reset, or the kernel would hold on to what nobody reads.
 func (s *Server) settle(raw syscall.RawConn, by time.Time) bool {
 	if unsent(raw) == 0 {
@@ -40,14 +40,14 @@ func (s *Server) settle(raw syscall.RawConn, by time.Time) bool {
 // unsent returns how many bytes wait in the kernel for the other side to take what
 // came before them; none where the connection has ended.
 func unsent(raw syscall.RawConn) (n int) {
-	raw.Control(func(fd uintptr) { n, _ = nowait.Unsent(int(fd)) })
+	raw.Control(func(fd uintptr) { n, _ = rawsys.Unsent(int(fd)) })
 	return n
 }
 
 // closedBehind reports whether the other side of fd has closed the connection, be it
 // behind bytes that nobody has read yet.
 func closedBehind(fd uintptr) bool {
-	events, err := nowait.Poll(int(fd), unix.POLLRDHUP)
+	events, err := rawsys.Poll(int(fd), unix.POLLRDHUP)
 	return err != nil || events != 0
 }
 

@@ -35,7 +35,7 @@ func newWorkPlaces() *workPlaces {
 var errUnasked = errors.New("it sent too much without a request")
 
 func newStranger(places *workPlaces) *stranger {
-	return &stranger{places: places, closed: make(chan struct{}), left: limits.Unasked}
+	return &stranger{places: places, closed: make(chan struct{}), left: limits.MaxPreRequestBytes}
 }
 
 // begins reports whether nothing was sent to it so far.
@@ -123,7 +123,7 @@ func (s *stranger) sent(n int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.left = min(s.left+n/limits.UnaskedPart, limits.Unasked)
+	s.left = min(s.left+n/limits.UnaskedPart, limits.MaxPreRequestBytes)
 }
 
 // asked notes a request.
@@ -134,7 +134,7 @@ func (s *stranger) asked() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.giveBack()
-	s.left, s.known = limits.Unasked, true
+	s.left, s.known = limits.MaxPreRequestBytes, true
 }
 
 // end notes the end of the connection.

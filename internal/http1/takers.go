@@ -9,7 +9,7 @@ import (
 )
 
 // takers are the connections whose scrapers have an answer to take, in the order in
-// which that began. There are at most limits.Slow. One more ends the wait for the
+// which that began. There are at most limits.MaxUndrained. One more ends the wait for the
 // first: over any network a scraper that reads has taken its answer long before that,
 // and who does not read is who came before all others.
 type takers struct {
@@ -24,7 +24,7 @@ func (t *takers) enter() *list.Element {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	place := t.order.PushBack(new(taker))
-	if t.order.Len() > limits.Slow {
+	if t.order.Len() > limits.MaxUndrained {
 		t.order.Remove(t.order.Front()).(*taker).over.Store(true)
 	}
 	return place

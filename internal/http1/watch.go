@@ -11,7 +11,7 @@ import (
 // Watch returns ctx, that of a request on a connection of Fair or Listen, so that it
 // ends soon after the scraper hangs up: net/http sees that only if nothing comes
 // before, as the next request does. It costs nothing if stop is called within
-// limits.WatchAfter.
+// limits.HangUpCheckDelay.
 func Watch(ctx context.Context, c net.Conn) (watched context.Context, stop func()) {
 	f := fairOf(c)
 	if f == nil {
@@ -25,10 +25,10 @@ func Watch(ctx context.Context, c net.Conn) (watched context.Context, stop func(
 		case hungUp(f.raw):
 			cancel()
 		default:
-			look.Reset(limits.WatchAgain)
+			look.Reset(limits.HangUpCheckInterval)
 		}
 	})
-	look.Reset(limits.WatchAfter)
+	look.Reset(limits.HangUpCheckDelay)
 	return ctx, func() {
 		look.Stop()
 		cancel()

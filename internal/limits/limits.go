@@ -9,200 +9,204 @@ import "time"
 
 // What a scraper can make Aegis hold.
 const (
-	// RequestHead is the most bytes of a request head. Prometheus sends under
-	// 1 KiB; 16 KiB leaves room for a proxy's additions, and Clients that send that
+	// MaxRequestHead is the most bytes of a request head. Prometheus sends under
+	// 1 KiB; 16 KiB leaves room for a proxy's additions, and MaxConns that send that
 	// much each still fit in the MemoryMax= of the service unit.
-	RequestHead = 16 << 10
+	MaxRequestHead = 16 << 10
 
 	// ReadHeaderTimeout is how long a client may take over a request head.
 	// A head is one packet on any working network.
 	ReadHeaderTimeout = 10 * time.Second
 
-	// IdleTimeout is how long a client's kept connection may wait for its next
+	// ClientIdleTimeout is how long a client's kept connection may wait for its next
 	// request: twice Prometheus' default scrape interval of a minute, so that
 	// the connection is still there for the next scrape.
-	IdleTimeout = 2 * time.Minute
+	ClientIdleTimeout = 2 * time.Minute
 
 	// WriteTimeout is how long a client may take to read one of Aegis' own
 	// pages. A relayed scrape has the scrape's deadline instead.
 	WriteTimeout = 30 * time.Second
 
-	// Stalled is how long a connection over HTTP/2 may take nothing at all of what is
+	// HTTP2StallTimeout is how long a connection over HTTP/2 may take nothing at all of what is
 	// sent on it. Its scrapes cannot end at their deadlines before that, since what ends
 	// one is sent, too.
-	Stalled = 10 * time.Second
+	HTTP2StallTimeout = 10 * time.Second
 
-	// AbortGrace is how long after a scrape's deadline Aegis still tries to
+	// ErrorWriteTimeout is how long after a scrape's deadline Aegis still tries to
 	// write: enough to deliver the 504, too little to hold a buffer for a
 	// client that does not read.
-	AbortGrace = time.Second
+	ErrorWriteTimeout = time.Second
 
-	// WatchAfter is how long a request may take until its scraper is watched for
+	// HangUpCheckDelay is how long a request may take until its scraper is watched for
 	// hanging up: most are answered before, and a service that is slow is spared
 	// soon enough.
-	WatchAfter = 50 * time.Millisecond
+	HangUpCheckDelay = 50 * time.Millisecond
 
-	// WatchAgain is how often it is looked for that in requests that net/http has.
-	WatchAgain = 250 * time.Millisecond
+	// HangUpCheckInterval is how often it is looked for that in requests that net/http has.
+	HangUpCheckInterval = 250 * time.Millisecond
 
-	// DrainGrace is how long a stop waits for clients to use their kept
+	// DrainIdleTimeout is how long a stop waits for clients to use their kept
 	// connections once more, and be told that they close. Without it the
 	// requests that cross with the closing are lost.
-	DrainGrace = 500 * time.Millisecond
+	DrainIdleTimeout = 500 * time.Millisecond
 
-	// Drain is how long scrapes under way may take to finish at a stop: half
+	// DrainTimeout is how long scrapes under way may take to finish at a stop: half
 	// of Prometheus' default timeout, so that who waits in the kernel's queue
 	// for the next process is still answered in time.
-	Drain = 5 * time.Second
+	DrainTimeout = 5 * time.Second
 
-	// Reload is how long a reload may take, if the folder's file system hangs.
-	Reload = 3 * time.Second
+	// ReloadTimeout is how long a reload may take, if the folder's file system hangs.
+	ReloadTimeout = 3 * time.Second
 
-	// DrainFlush is how long the last answer may take to reach its client when
+	// DrainFlushTimeout is how long the last answer may take to reach its client when
 	// its scrape has ended.
-	DrainFlush = 100 * time.Millisecond
+	DrainFlushTimeout = 100 * time.Millisecond
 
-	// Linger is how long Aegis still reads from a connection that it has ended: who
+	// LingerTimeout is how long Aegis still reads from a connection that it has ended: who
 	// sends its request as that happens is to see the reason, not a reset. That takes
 	// a round trip.
-	Linger = 200 * time.Millisecond
+	LingerTimeout = 200 * time.Millisecond
 
-	// Clients is how many connections of scrapers may be open. Prometheus keeps
+	// MaxConns is how many connections of scrapers may be open. Prometheus keeps
 	// one for each target; a host with thousands is served. One more ends one
 	// of which no request was let in, or is closed if there is none.
-	Clients = 4096
+	MaxConns = 4096
 
-	// TLSClients is how many may be open with TLS, likewise: each takes some 50 kB
-	// then, and up to twice Unasked.
-	TLSClients = 1024
+	// MaxTLSConns is how many may be open with TLS, likewise: each takes some 50 kB
+	// then, and up to twice MaxPreRequestBytes.
+	MaxTLSConns = 1024
 
-	// Unasked is how much a connection with TLS or a password may send before its next
+	// MaxPreRequestBytes is how much a connection with TLS or a password may send before its next
 	// request, that included: to begin TLS, of which a certificate is most, and a head.
-	Unasked = 32 << 10
+	MaxPreRequestBytes = 32 << 10
 
-	// Part is how much of that is read at once: all of a request or the beginning of
+	// PreRequestReadSize is how much of that is read at once: all of a request or the beginning of
 	// TLS, mostly.
-	Part = 4 << 10
+	PreRequestReadSize = 4 << 10
 
 	// UnaskedPart is which part of what it is sent it may send beside that. HTTP/2 has
 	// who takes four kilobytes say that in some 80 bytes.
 	UnaskedPart = 16
 
-	// Streams is how many requests over HTTP/2 may be under way, or wait for their
+	// MaxStreams is how many requests over HTTP/2 may be under way, or wait for their
 	// scraper to take the answer: all scrapes that may be, and as many of the rest.
 	// Each takes some 16 kB.
-	Streams = 2 * Scrapes
+	MaxStreams = 2 * MaxScrapes
 
-	// StreamsPerClient is how many of these may be on one connection.
-	StreamsPerClient = 100
+	// MaxStreamsPerConn is how many of these may be on one connection.
+	MaxStreamsPerConn = 100
 
-	// Unsent is how much may wait in the kernel until a scraper takes what was sent
+	// NotSentLowat is how much may wait in the kernel until a scraper takes what was sent
 	// before. Who reads is never that far behind; who does not costs the kernel this
 	// much and a packet.
-	Unsent = 16 << 10
+	NotSentLowat = 16 << 10
 
-	// Unread is how much may wait in the kernel until Aegis reads it, twice that with what
+	// RecvBufSize is how much may wait in the kernel until Aegis reads it, twice that with what
 	// the kernel adds: requests are small, and one at a time is answered.
-	Unread = 16 << 10
+	RecvBufSize = 16 << 10
 
-	// Slow is how many connections may be open whose scrapers have an answer to
+	// MaxUndrained is how many connections may be open whose scrapers have an answer to
 	// take: over a long way, all that were asked for at once. With those whose scrapes
 	// are under way, they fit in the MemoryMax= of the service unit.
-	Slow = Scrapes
+	MaxUndrained = MaxScrapes
 
-	// AcceptPauseMax is the longest wait until accepting a connection is tried
+	// MaxAcceptRetryInterval is the longest wait until accepting a connection is tried
 	// again: about how long a person waits for a page.
-	AcceptPauseMax = time.Second
+	MaxAcceptRetryInterval = time.Second
 
-	// Page is how many sockets the page for people shows, and how many entries
+	// MaxPageRows is how many sockets the page for people shows, and how many entries
 	// that are none.
-	Page = 10_000
+	MaxPageRows = 10_000
 
-	// Pages is how many pages for people may be on their way at once: one of
+	// MaxPages is how many pages for people may be on their way at once: one of
 	// 10,000 sockets takes some 10 MB until it is sent.
-	Pages = 4
+	MaxPages = 4
 
-	// Patience is how long a scrape or a request for a page waits while there are as
+	// QueueTimeout is how long a scrape or a request for a page waits while there are as
 	// many as may be: for most it is over in a fraction of that.
-	Patience = time.Second
+	QueueTimeout = time.Second
 
-	// Lists is how many answers of discovery may be on their way at once: one of
+	// MaxLists is how many answers of discovery may be on their way at once: one of
 	// 10,000 sockets takes a megabyte until it is read, and each Prometheus asks
 	// once a minute.
-	Lists = 8
+	MaxLists = 8
 
-	// OwnMetricsInFlight is how many collections of Aegis' own metrics may run
+	// MaxOwnMetrics is how many collections of Aegis' own metrics may run
 	// at once; each reads the folder.
-	OwnMetricsInFlight = 8
+	MaxOwnMetrics = 8
 )
 
-// Memory is how many bytes the program takes before it looks for garbage as often as
+// MaxExpensive is how many expensive operations may run at once (see Expensive). Go
+// lets each run for 10 ms before a scrape gets its turn on the same processor.
+const MaxExpensive = 2
+
+// MemoryLimit is how many bytes the program takes before it looks for garbage as often as
 // it can: half the MemoryMax= of the service unit. The other half is for what is no
 // garbage then, and for the kernel's part.
-const Memory = 128 << 20
+const MemoryLimit = 128 << 20
 
 // What one scrape can take.
 const (
-	// ScrapeTimeout is a scrape's deadline where the scraper names none: the
+	// DefaultScrapeTimeout is a scrape's deadline where the scraper names none: the
 	// default scrape_timeout of Prometheus.
-	ScrapeTimeout = 10 * time.Second
+	DefaultScrapeTimeout = 10 * time.Second
 
-	// ScrapeTimeoutMin is the shortest deadline that a scraper or the targets file
+	// MinScrapeTimeout is the shortest deadline that a scraper or the targets file
 	// can set: less is not to make healthy services look as if they failed.
-	ScrapeTimeoutMin = 100 * time.Millisecond
+	MinScrapeTimeout = 100 * time.Millisecond
 
-	// ScrapeTimeoutMax is the longest deadline a scraper may ask for. Real
+	// MaxScrapeTimeout is the longest deadline a scraper may ask for. Real
 	// ones stay within a few minutes; more is as if none was named.
-	ScrapeTimeoutMax = 5 * time.Minute
+	MaxScrapeTimeout = 5 * time.Minute
 
-	// ScrapeMarginMax is the most by which Aegis' deadline comes before the
+	// MaxScrapeTimeoutOffset is the most by which Aegis' deadline comes before the
 	// scraper's own, so that the reason arrives before the scraper gives up;
 	// a tenth of the deadline where that is less.
-	ScrapeMarginMax = 500 * time.Millisecond
+	MaxScrapeTimeoutOffset = 500 * time.Millisecond
 
-	// Scrapes is how many scrapes may be under way in all. Each takes a
+	// MaxScrapes is how many scrapes may be under way in all. Each takes a
 	// connection on both sides and some tens of kilobytes.
-	Scrapes = 1024
+	MaxScrapes = 1024
 
-	// ScrapesPerTarget is how many scrapes of one socket may be under way. A
+	// MaxScrapesPerTarget is how many scrapes of one socket may be under way. A
 	// few Prometheus servers and a person or two fit; more than that means
 	// the service hangs, and queueing up behind it would only add memory.
-	ScrapesPerTarget = 16
+	MaxScrapesPerTarget = 16
 
-	// Gather is the largest body held back until it is whole, so that its
+	// MaxBufferedBody is the largest body held back until it is whole, so that its
 	// failure can still become a status. Nine in ten services answer with
 	// under 100 kB. It bounds the memory of a scrape; what is larger streams,
 	// which is also cheaper: it stays in the processor's cache between the two
 	// sockets.
-	Gather = 256 << 10
+	MaxBufferedBody = 256 << 10
 
-	// GatherTotal is how much memory the bodies held back may take in all: well
+	// MaxBufferedTotal is how much memory the bodies held back may take in all: well
 	// under the MemoryMax= of the service unit.
-	GatherTotal = 96 << 20
+	MaxBufferedTotal = 96 << 20
 
-	// Head is the most bytes of a response head. Services answer with under 1 KiB;
+	// MaxResponseHead is the most bytes of a response head. Services answer with under 1 KiB;
 	// 64 KiB is still small beside a body.
-	Head = 64 << 10
+	MaxResponseHead = 64 << 10
 
-	// Block is the size of the pieces of memory into which answers are read:
+	// BufferSize is the size of the pieces of memory into which answers are read:
 	// most fit in one with their head.
-	Block = Head
+	BufferSize = MaxResponseHead
 
-	// SplicedAtOnce is how much of a body is moved in the kernel before others have
+	// MaxSpliceSize is how much of a body is moved in the kernel before others have
 	// their turn: a fraction of a millisecond's work.
-	SplicedAtOnce = 1 << 20
+	MaxSpliceSize = 1 << 20
 
-	// Pipe is how much of a body is between two sockets at once. It stays in the
+	// PipeSize is how much of a body is between two sockets at once. It stays in the
 	// kernel: more than what a socket's buffer holds never comes at once.
-	Pipe = 256 << 10
+	PipeSize = 256 << 10
 
-	// IdlePipes is how many pipes are kept for the next body that is moved in the
+	// MaxIdlePipes is how many pipes are kept for the next body that is moved in the
 	// kernel.
-	IdlePipes = 8
+	MaxIdlePipes = 8
 
-	// ChunkExtra is how many bytes of extensions and trailers a chunked body may
+	// MaxChunkExtensionBytes is how many bytes of extensions and trailers a chunked body may
 	// have. They mean nothing to a scrape, and no exporter sends any.
-	ChunkExtra = 2 << 10
+	MaxChunkExtensionBytes = 2 << 10
 
 	// CountInterval is the time between two counts of a target's series, if its bodies
 	// are as large as before. Counting those of 30 kB takes 5 µs, or some 100 where they
@@ -214,70 +218,70 @@ const (
 	CountedAgain = 16
 
 	// Censuses is how many bodies may be counted at once: one that is gzipped is
-	// kept until it is sent, up to Gather.
+	// kept until it is sent, up to MaxBufferedBody.
 	Censuses = 8
 
-	// Unpacked is how much of a gzipped body is unpacked, to count its series or to
+	// MaxDecompressed is how much of a gzipped body is unpacked, to count its series or to
 	// see that it is whole: some 100,000 of them, and a twentieth of a second of
 	// work.
-	Unpacked = 16 << 20
+	MaxDecompressed = 16 << 20
 
-	// LookedThrough is how many bodies may be looked through at once to see that
-	// they are whole: each takes Gather, and 40 kB if it is gzipped.
-	LookedThrough = 8
+	// MaxEOFChecks is how many bodies may be looked through at once to see that
+	// they are whole: each takes MaxBufferedBody, and 40 kB if it is gzipped.
+	MaxEOFChecks = 8
 
-	// Checked is how much of a body aegis check parses, unpacked: some 300,000 series.
-	Checked = 32 << 20
+	// MaxCheckBody is how much of a body aegis check parses, unpacked: some 300,000 series.
+	MaxCheckBody = 32 << 20
 
-	// Linted is how much of a body aegis check lints: that can take a hundred times as
+	// MaxLintBody is how much of a body aegis check lints: that can take a hundred times as
 	// much memory.
-	Linted = 8 << 20
+	MaxLintBody = 8 << 20
 
-	// Interim is how many 1xx responses may come before the real one. One is
+	// MaxInterimResponses is how many 1xx responses may come before the real one. One is
 	// already rare.
-	Interim = 5
+	MaxInterimResponses = 5
 )
 
 // What one who has no password can take.
 const (
-	// PasswordTries is how many passwords may be hashed at once: each takes a twentieth
+	// MaxConcurrentBcrypt is how many passwords may be hashed at once: each takes a twentieth
 	// of a second of a processor, of which scrapes need some too.
-	PasswordTries = 4
+	MaxConcurrentBcrypt = 4
 
-	// PasswordPatience is how long a password waits to be hashed, after one of each
+	// PasswordQueueTimeout is how long a password waits to be hashed, after one of each
 	// address that came before: half of Prometheus' default timeout, so that time is left
 	// for the scrape. A hundred addresses are through in that on one processor.
-	PasswordPatience = 5 * time.Second
+	PasswordQueueTimeout = 5 * time.Second
 
-	// PasswordJoined is how many requests may wait for another with the same password: as
+	// MaxPasswordWaiters is how many requests may wait for another with the same password: as
 	// many as a Prometheus with thousands of targets begins with, until that is hashed.
-	PasswordJoined = 256
+	MaxPasswordWaiters = 256
 
-	// PasswordMisses is how many different passwords one address may try that are
+	// MaxWrongPasswords is how many different passwords one address may try that are
 	// wrong, in PasswordPause: enough for all who make mistakes, and for a guesser
 	// about as good as none.
-	PasswordMisses = 10
-	PasswordPause  = 10 * time.Second
+	MaxWrongPasswords     = 10
+	WrongPasswordInterval = 10 * time.Second
 
-	// Passwords is how many right ones are remembered, and how many wrong ones: some
+	// MaxCachedPasswords is how many right ones are remembered, and how many wrong ones: some
 	// for each Prometheus.
-	Passwords = 100
+	MaxCachedPasswords = 100
 
 	// Refusals is how many refusals may be on their way over HTTP/2 with the reason in
-	// their body at once. They take a moment, or AbortGrace where it is not read.
+	// their body at once. They take a moment, or ErrorWriteTimeout where it is not read.
 	Refusals = 32
 )
 
 // Connections to services.
 const (
-	// IdlePerTarget is how many idle connections to one socket are kept, as
+	// MaxIdlePerTarget is how many idle connections to one socket are kept, as
 	// many as may be in use at once.
-	IdlePerTarget = ScrapesPerTarget
+	MaxIdlePerTarget = MaxScrapesPerTarget
 
-	// FolderCalls is how many looks at the folder and dials may be under way.
+	// MaxBlockingFSCalls is how many looks at the folder and dials may be under way.
 	// Each takes microseconds, unless the file system hangs: then each holds a
 	// thread, and the service unit allows 256.
-	FolderCalls = 64
+	MaxBlockingFSCalls = 64
 
 	// GlanceAge is how long it may take until it is noticed that something was mounted
 	// over the folder, or over what leads there: too short for that to hang already,
@@ -288,74 +292,74 @@ const (
 	// hang, where it may: it may be mounted later, and not hang.
 	JudgeAgain = 10 * time.Second
 
-	// IdleConns is how many idle connections are kept in all, if there are four
+	// MaxIdleBackendConns is how many idle connections are kept in all, if there are four
 	// times as many descriptors: one for each service of a very large host. Each
 	// costs six kilobytes, half of them the kernel's; to dial anew takes as much
 	// processor time as all the rest of a small scrape.
-	IdleConns = 5_000
+	MaxIdleBackendConns = 5_000
 
-	// IdleConnTimeout is how long an idle connection to a service is kept: a
+	// BackendIdleTimeout is how long an idle connection to a service is kept: a
 	// little over the common scrape interval of 15 s.
-	IdleConnTimeout = 20 * time.Second
+	BackendIdleTimeout = 20 * time.Second
 )
 
 // What Aegis remembers.
 const (
-	// Targets is how many targets have a state and series of their own; those
+	// MaxTargets is how many targets have a state and series of their own; those
 	// beyond it are counted together. Sockets are made by services, and a
 	// service that makes them without end must not fill Aegis' memory.
-	Targets = 10_000
+	MaxTargets = 10_000
 
-	// TargetsFile is the most bytes of a targets file: some hundred for each of
-	// Targets.
-	TargetsFile = 4 << 20
+	// MaxTargetsFileSize is the most bytes of a targets file: some hundred for each of
+	// MaxTargets.
+	MaxTargetsFileSize = 4 << 20
 
-	// TargetKeys is how many keys a mapping in it may have, but for that of the targets:
+	// MaxTargetsFileKeys is how many keys a mapping in it may have, but for that of the targets:
 	// labels, above all.
-	TargetKeys = 100
+	MaxTargetsFileKeys = 100
 
-	// ForgetAfter is how long a target that is gone keeps its series: long
+	// ForgetTimeout is how long a target that is gone keeps its series: long
 	// enough for an alert on the last of them to fire.
-	ForgetAfter = time.Hour
+	ForgetTimeout = time.Hour
 
 	// StateLogInterval is the least time between two log lines about one
 	// target, so that a flapping service does not flood the journal.
 	StateLogInterval = time.Second
 
-	// LogLines is how many lines of the log wait for who reads it, before more are
+	// MaxLogQueue is how many lines of the log wait for who reads it, before more are
 	// lost: those of a second in which every target of a large host fails.
-	LogLines = 1000
+	MaxLogQueue = 1000
 
-	// LogTogether is how long lines of the log wait for others, to be written with
+	// LogBatchDelay is how long lines of the log wait for others, to be written with
 	// them, after the first was written: nobody sees that it is not at once.
-	LogTogether = 10 * time.Millisecond
+	LogBatchDelay = 10 * time.Millisecond
 
-	// LogWrite is how many bytes of lines are written together, and a line more.
-	LogWrite = 32 << 10
+	// MaxLogBatchSize is how many bytes of lines are written together, and a line more.
+	MaxLogBatchSize = 32 << 10
 
-	// LogFlush is how long the end waits for the rest of the log to be read.
-	LogFlush = time.Second
+	// LogFlushTimeout is how long the end waits for the rest of the log to be read.
+	LogFlushTimeout = time.Second
 
-	// RefusalLogInterval is the least time between two log lines about
-	// connections that -allow refused, or scrapes beyond Scrapes.
-	RefusalLogInterval = time.Minute
+	// LimitLogInterval is the least time between two log lines about
+	// connections that -allow refused, or scrapes beyond MaxScrapes.
+	LimitLogInterval = time.Minute
 
 	// ListTimeout is how long reading the folder may take for a page or a
 	// sweep: a hundred thousand entries take a tenth of it.
 	ListTimeout = 3 * time.Second
 
-	// ReadAtOnce is how many entries of the folder are read at once; what the
+	// ReadDirBatchSize is how many entries of the folder are read at once; what the
 	// system tells of them takes more memory than what is kept.
-	ReadAtOnce = 1024
+	ReadDirBatchSize = 1024
 
-	// SweepInterval is how often the folder is compared with what is
+	// ReconcileInterval is how often the folder is compared with what is
 	// remembered, to see which targets are new or gone.
-	SweepInterval = 10 * time.Second
+	ReconcileInterval = 10 * time.Second
 
 	// StatusInterval is the least time between two looks at the folder for the
 	// status line, however fast the states of targets change.
 	StatusInterval = 500 * time.Millisecond
 
-	// StatusTargets is how many failing targets the status line names.
-	StatusTargets = 3
+	// MaxStatusTargets is how many failing targets the status line names.
+	MaxStatusTargets = 3
 )

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // Client scrapes sockets. The zero value is ready for use, by any number of
@@ -16,13 +16,13 @@ type Client struct {
 }
 
 // Get scrapes s: it returns when the whole answer is here or, where that is
-// larger than limits.Gather, its beginning. The caller must Close the Answer.
+// larger than limits.MaxBufferedBody, its beginning. The caller must Close the Response.
 // The end of ctx, by deadline or because the scraper went away, ends the scrape
 // at once. It is enough that ctx knows its deadline: the scrape watches the clock
 // itself.
 //
-// The error wraps one of this package's or of package sockdir's.
-func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answer, error) {
+// The error wraps one of this package's or of package socketdir's.
+func (c *Client) Get(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
 	service, kept, err := c.pool.admit(s.ID)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (c *Client) Get(ctx context.Context, s sockdir.Socket, req Request) (*Answe
 }
 
 // get scrapes s over kept, if that is not nil and still leads anywhere.
-func (c *Client) get(ctx context.Context, s sockdir.Socket, kept *conn, req Request) (*Answer, error) {
+func (c *Client) get(ctx context.Context, s socketdir.Socket, kept *conn, req Request) (*Response, error) {
 	if kept != nil {
 		a, err := newExchange(ctx, kept, req).scrape()
 		// A service may close a kept connection at any moment, also while a
@@ -69,4 +69,4 @@ func (c *Client) InFlight() int {
 
 // Retain closes the connections that no scrape is using, but for those to
 // sockets in ids.
-func (c *Client) Retain(ids map[sockdir.ID]bool) { c.pool.retain(ids) }
+func (c *Client) Retain(ids map[socketdir.ID]bool) { c.pool.retain(ids) }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // conn is a connection to a service. It holds no buffer: buffers belong to a
@@ -15,7 +15,7 @@ import (
 type conn struct {
 	*os.File
 	raw  syscall.RawConn
-	id   sockdir.ID
+	id   socketdir.ID
 	open *atomic.Int64
 	kept bool // it served a scrape before
 
@@ -25,7 +25,7 @@ type conn struct {
 	older, newer *conn
 }
 
-func dial(ctx context.Context, s sockdir.Socket, open *atomic.Int64) (*conn, error) {
+func dial(ctx context.Context, s socketdir.Socket, open *atomic.Int64) (*conn, error) {
 	file, id, err := s.Dial(ctx)
 	if err != nil {
 		return nil, err

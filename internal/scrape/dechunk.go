@@ -159,8 +159,8 @@ func (d *dechunker) expect(c, want byte, next chunkState) error {
 
 // spend counts a byte that is neither content nor needed.
 func (d *dechunker) spend() error {
-	if d.extra++; d.extra > limits.ChunkExtra {
-		return invalid("its chunk extensions and trailers have more than %d bytes", limits.ChunkExtra)
+	if d.extra++; d.extra > limits.MaxChunkExtensionBytes {
+		return invalid("its chunk extensions and trailers have more than %d bytes", limits.MaxChunkExtensionBytes)
 	}
 	return nil
 }

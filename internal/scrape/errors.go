@@ -12,7 +12,7 @@ import (
 )
 
 // Why a scrape failed. Every error of this package is one of these or one of
-// package sockdir's, wrapped in a sentence that says what happened.
+// package socketdir's, wrapped in a sentence that says what happened.
 var (
 	ErrTooMany    = errors.New("too many scrapes")
 	ErrTimeout    = errors.New("no whole answer in time")

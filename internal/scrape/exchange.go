@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // exchange is one request and its answer on one connection. There is one for
@@ -33,7 +33,7 @@ type exchange struct {
 	spoilt bool   // the connection is not fit for another request
 	err    error  // of what begin and readMore did
 
-	answer Answer
+	answer Response
 	// begin, readMore and abort as functions, made once.
 	onReady, onMore func(fd uintptr) bool
 	onEnd           func()
@@ -72,7 +72,7 @@ func (e *exchange) abort() { e.conn.SetDeadline(longAgo) }
 
 // scrape sends the request and returns the answer; without one, the exchange is
 // over.
-func (e *exchange) scrape() (*Answer, error) {
+func (e *exchange) scrape() (*Response, error) {
 	a := &e.answer
 	a.e = e
 	err := e.ask()
@@ -146,7 +146,7 @@ func (e *exchange) readMore(fd uintptr) (done bool) {
 	if e.err != nil {
 		return true
 	}
-	n, err := nowait.Read(int(fd), e.block[e.end:])
+	n, err := rawsys.Read(int(fd), e.block[e.end:])
 	switch {
 	case err == unix.EAGAIN:
 		return false
@@ -162,7 +162,7 @@ func (e *exchange) readMore(fd uintptr) (done bool) {
 // silent reports whether fd, a connection, is open and nothing has come that was
 // not read.
 func silent(fd uintptr) bool {
-	events, err := nowait.Poll(int(fd), unix.POLLIN|unix.POLLRDHUP)
+	events, err := rawsys.Poll(int(fd), unix.POLLIN|unix.POLLRDHUP)
 	return err == nil && events == 0
 }
 
@@ -173,7 +173,7 @@ func (e *exchange) send(fd uintptr) {
 	if len(e.head) == 0 {
 		return
 	}
-	n, err := nowait.Write(int(fd), e.head)
+	n, err := rawsys.Write(int(fd), e.head)
 	switch {
 	case err == unix.EAGAIN:
 		e.unsent = e.head
@@ -209,7 +209,7 @@ func (e *exchange) line() ([]byte, error) {
 		}
 		seen = e.end
 		if e.end == len(e.block) {
-			return nil, invalid("its head is larger than %d KiB", limits.Head>>10)
+			return nil, invalid("its head is larger than %d KiB", limits.MaxResponseHead>>10)
 		}
 		if err := e.fill(); err != nil && e.end == seen {
 			return nil, e.readError(err)
@@ -223,7 +223,7 @@ func (e *exchange) readHead() (head, error) {
 	if e.req.raw {
 		return rawHead, nil
 	}
-	for range 1 + limits.Interim {
+	for range 1 + limits.MaxInterimResponses {
 		h, err := e.oneHead()
 		switch {
 		case err != nil:
@@ -236,7 +236,7 @@ func (e *exchange) readHead() (head, error) {
 			return h, statusError(e.req.path, h, e.block[e.start:e.end])
 		}
 	}
-	return head{}, invalid("more than %d interim answers", limits.Interim)
+	return head{}, invalid("more than %d interim answers", limits.MaxInterimResponses)
 }
 
 // tlsAlert begins what TLS says to who speaks HTTP to it (RFC 8446 section 5.1).

@@ -54,8 +54,8 @@ func TestHostileFraming(t *testing.T) {
 		{"more data than said", chunk("3\r\n" + body + "\r\n0\r\n\r\n"), `'\n' where '\r' should be`},
 		{"a space before an extension", chunk("4 ;a\r\n" + body + "\r\n0\r\n\r\n"), `';' in its size line`},
 		{"a NUL in an extension", chunk("4;a=\x00\r\n" + body + "\r\n0\r\n\r\n"), "in its size line"},
-		{"extensions without end", chunk("4;" + strings.Repeat("a", limits.ChunkExtra+1) + "\r\n" + body + "\r\n0\r\n\r\n"), "chunk extensions and trailers"},
-		{"trailers without end", chunk("0\r\n" + strings.Repeat("X: y\r\n", limits.ChunkExtra)), "chunk extensions and trailers"},
+		{"extensions without end", chunk("4;" + strings.Repeat("a", limits.MaxChunkExtensionBytes+1) + "\r\n" + body + "\r\n0\r\n\r\n"), "chunk extensions and trailers"},
+		{"trailers without end", chunk("0\r\n" + strings.Repeat("X: y\r\n", limits.MaxChunkExtensionBytes)), "chunk extensions and trailers"},
 		{"a trailer that is none", chunk("0\r\nX y\r\n\r\n"), "malformed trailer"},
 		{"a folded trailer", chunk("0\r\nX: y\r\n z: a\r\n\r\n"), "malformed trailer"},
 		{"a length as a trailer", ok + plain + chunked + "Trailer: X, Content-Length\r\n\r\n0\r\nContent-Length: 3\r\n\r\n", "as a trailer"},
@@ -109,7 +109,7 @@ func TestOddFraming(t *testing.T) {
 // Chunks of every size, cut anywhere on their way, come out as what went in.
 func TestChunksCutAnywhere(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{1, 5000, limits.Block, limits.Gather, 3 * limits.Gather} {
+	for _, size := range []int{1, 5000, limits.BufferSize, limits.MaxBufferedBody, 3 * limits.MaxBufferedBody} {
 		body := strings.Repeat("some_metric_total{a=\"b\"} 1\n", size/26+1)[:size]
 		var coded strings.Builder
 		coded.WriteString(ok + plain + chunked + "\r\n")

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // pool holds what is shared between scrapes, by socket identity: a socket that
@@ -17,7 +17,7 @@ import (
 // predecessor's process.
 type pool struct {
 	mu       sync.Mutex
-	services map[sockdir.ID]*service
+	services map[socketdir.ID]*service
 	idle     idleList
 	sweeper  *time.Timer
 	inFlight int
@@ -28,24 +28,24 @@ type pool struct {
 var mostIdle = sync.OnceValue(func() int {
 	var files unix.Rlimit
 	unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
-	return int(min(files.Cur/4, limits.IdleConns))
+	return int(min(files.Cur/4, limits.MaxIdleBackendConns))
 })
 
 // service is one socket's part of the pool; it exists while there is a scrape
 // under way or a connection idle.
 type service struct {
-	id       sockdir.ID
+	id       socketdir.ID
 	inFlight int
 	idle     []*conn // most recently used last
 }
 
 // admit counts a scrape of id in, until leave. It returns the idle connection to id
 // that was used last, too, or nil.
-func (p *pool) admit(id sockdir.ID) (*service, *conn, error) {
+func (p *pool) admit(id socketdir.ID) (*service, *conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.service(id)
-	if s.inFlight >= limits.ScrapesPerTarget {
+	if s.inFlight >= limits.MaxScrapesPerTarget {
 		return nil, nil, fmt.Errorf("%w: %d scrapes of it are under way already; the service is slow or hangs, or too many scrape it", ErrTooMany, s.inFlight)
 	}
 	s.inFlight++
@@ -79,7 +79,7 @@ func (p *pool) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := p.idle.oldest; c != nil; c = p.idle.oldest {
-		if left := limits.IdleConnTimeout - time.Since(c.idleSince); left > 0 {
+		if left := limits.BackendIdleTimeout - time.Since(c.idleSince); left > 0 {
 			p.sweeper.Reset(left)
 			return
 		}
@@ -89,7 +89,7 @@ func (p *pool) sweep() {
 }
 
 // retain closes the idle connections to sockets that are not in ids.
-func (p *pool) retain(ids map[sockdir.ID]bool) {
+func (p *pool) retain(ids map[socketdir.ID]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := p.idle.oldest; c != nil; {
@@ -103,11 +103,11 @@ func (p *pool) retain(ids map[sockdir.ID]bool) {
 
 // The rest is called with p.mu held.
 
-func (p *pool) service(id sockdir.ID) *service {
+func (p *pool) service(id socketdir.ID) *service {
 	s := p.services[id]
 	if s == nil {
 		if p.services == nil {
-			p.services = make(map[sockdir.ID]*service)
+			p.services = make(map[socketdir.ID]*service)
 		}
 		s = &service{id: id}
 		p.services[id] = s
@@ -127,11 +127,11 @@ func (p *pool) keep(s *service, c *conn) {
 	c.kept, c.service, c.idleSince = true, s, time.Now()
 	p.idle.push(c)
 	s.idle = append(s.idle, c)
-	if len(s.idle) > limits.IdlePerTarget {
+	if len(s.idle) > limits.MaxIdlePerTarget {
 		p.drop(s.idle[0])
 	}
 	if p.sweeper == nil {
-		p.sweeper = time.AfterFunc(limits.IdleConnTimeout, p.sweep)
+		p.sweeper = time.AfterFunc(limits.BackendIdleTimeout, p.sweep)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // answer is a whole answer of which body is the body.
@@ -30,7 +30,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	if n := p.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 5 scrapes, want 1", n)
 	}
-	c.Retain(map[sockdir.ID]bool{p.socket(t).ID: true})
+	c.Retain(map[socketdir.ID]bool{p.socket(t).ID: true})
 	if n := c.Connections(); n != 1 {
 		t.Errorf("%d connections after retaining the socket's, want 1", n)
 	}
@@ -243,15 +243,15 @@ func TestBusy(t *testing.T) {
 	p := listen(t, t.TempDir(), hangs(""))
 	c := newClient(t)
 	socket := p.socket(t)
-	results := make(chan error, limits.ScrapesPerTarget)
+	results := make(chan error, limits.MaxScrapesPerTarget)
 	ctx := t.Context()
-	for range limits.ScrapesPerTarget {
+	for range limits.MaxScrapesPerTarget {
 		go func() {
 			_, _, err := scrapeSocket(ctx, c, socket, scraper(t, "", 300*time.Millisecond))
 			results <- err
 		}()
 	}
-	eventually(t, "all scrapes under way", func() bool { return c.InFlight() == limits.ScrapesPerTarget })
+	eventually(t, "all scrapes under way", func() bool { return c.InFlight() == limits.MaxScrapesPerTarget })
 	if _, err := c.Get(t.Context(), socket, scraper(t, "", time.Second)); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrTooMany)
 	}
@@ -259,7 +259,7 @@ func TestBusy(t *testing.T) {
 	if _, _, err := neighbour.scrape(t, c); err != nil {
 		t.Errorf("a neighbour's scrape meanwhile: %v", err)
 	}
-	for range limits.ScrapesPerTarget {
+	for range limits.MaxScrapesPerTarget {
 		if err := <-results; !errors.Is(err, ErrTimeout) {
 			t.Errorf("a scrape that was admitted: %v, want %v", err, ErrTimeout)
 		}
@@ -270,10 +270,10 @@ func TestBusy(t *testing.T) {
 }
 
 // fill puts n connections to dir's svc into p, as if they were to id.
-func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
+func fill(t *testing.T, p *pool, c *Client, id socketdir.ID, dir string, n int) {
 	t.Helper()
 	for range n {
-		s, err := sockdir.New(dir).Lookup(t.Context(), "svc")
+		s, err := socketdir.New(dir).Lookup(t.Context(), "svc")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,23 +289,23 @@ func fill(t *testing.T, p *pool, c *Client, id sockdir.ID, dir string, n int) {
 }
 
 func TestIdleConnectionsAreBounded(t *testing.T) {
-	const most = 5 * limits.IdlePerTarget
+	const most = 5 * limits.MaxIdlePerTarget
 	defer func(real func() int) { mostIdle = real }(mostIdle)
 	mostIdle = func() int { return most }
 	dir := t.TempDir()
 	peer := listen(t, dir, hangs(""))
 	c := newClient(t)
 	one := peer.socket(t).ID
-	fill(t, &c.pool, c, one, dir, limits.IdlePerTarget+3)
-	if n := c.Connections(); n != limits.IdlePerTarget {
-		t.Errorf("%d idle connections to one socket, want %d", n, limits.IdlePerTarget)
+	fill(t, &c.pool, c, one, dir, limits.MaxIdlePerTarget+3)
+	if n := c.Connections(); n != limits.MaxIdlePerTarget {
+		t.Errorf("%d idle connections to one socket, want %d", n, limits.MaxIdlePerTarget)
 	}
 	others := t.TempDir()
-	for i := range most/limits.IdlePerTarget + 2 {
+	for i := range most/limits.MaxIdlePerTarget + 2 {
 		sub := filepath.Join(others, fmt.Sprint(i))
 		os.Mkdir(sub, 0o700)
 		s := listen(t, sub, hangs(""))
-		fill(t, &c.pool, c, s.socket(t).ID, sub, limits.IdlePerTarget)
+		fill(t, &c.pool, c, s.socket(t).ID, sub, limits.MaxIdlePerTarget)
 	}
 	if n := c.Connections(); n != most {
 		t.Errorf("%d idle connections in all, want %d", n, most)
@@ -315,10 +315,10 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		t.Errorf("a connection was closed that a scraper on its round needs next (%v)", err)
 	}
 	c.pool.leave(service, kept)
-	// As if limits.IdleConnTimeout had passed.
+	// As if limits.BackendIdleTimeout had passed.
 	c.pool.mu.Lock()
 	for idle := c.pool.idle.oldest; idle != nil; idle = idle.newer {
-		idle.idleSince = time.Now().Add(-limits.IdleConnTimeout)
+		idle.idleSince = time.Now().Add(-limits.BackendIdleTimeout)
 	}
 	c.pool.mu.Unlock()
 	c.pool.sweep()

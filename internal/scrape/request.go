@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // passed are the scraper's header fields that the service may see. Everything
@@ -33,16 +33,16 @@ func NewRequest(from *http.Request) Request {
 	value := from.Header.Get(TimeoutHeader)
 	timeout, named := ParseTimeout(value)
 	if !named {
-		return Request{Timeout: limits.ScrapeTimeout, from: from, path: config.Default.Path,
+		return Request{Timeout: limits.DefaultScrapeTimeout, from: from, path: targetsfile.Default.Path,
 			longer: "ask with a deadline, as Prometheus does: " + TimeoutHeader}
 	}
-	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, path: config.Default.Path,
+	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, path: targetsfile.Default.Path,
 		longer: "give it longer: scrape_timeout in Prometheus"}
 }
 
 // To returns r as t needs it: with its path, its protocol, and no more time than
 // it is given.
-func (r Request) To(t config.Target) Request {
+func (r Request) To(t targetsfile.Target) Request {
 	r.path, r.raw = t.Path, t.Raw
 	if t.Timeout > 0 && t.Timeout < r.Timeout {
 		r.Timeout, r.longer = t.Timeout, "give it longer: its timeout in the targets file"

@@ -65,7 +65,7 @@ func TestDeadline(t *testing.T) {
 		{"10s", 10 * time.Second},
 		{"0x1p3", 10 * time.Second},
 		{"1_0", 10 * time.Second},
-		{"300", limits.ScrapeTimeoutMax - limits.ScrapeMarginMax},
+		{"300", limits.MaxScrapeTimeout - limits.MaxScrapeTimeoutOffset},
 		{"301", 10 * time.Second},
 	} {
 		r := request(t, "GET /svc HTTP/1.1\r\nHost: h\r\n"+TimeoutHeader+": "+tt.header+"\r\n\r\n")

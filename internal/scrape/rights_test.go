@@ -28,7 +28,7 @@ func TestDescriptorsFromAService(t *testing.T) {
 		fds = append(fds, int(null.Fd()))
 	}
 	rights := unix.UnixRights(fds...)
-	for name, body := range map[string]string{"gathered": "x 1\n", "copied in the kernel": strings.Repeat("x 1\n", limits.Gather)} {
+	for name, body := range map[string]string{"gathered": "x 1\n", "copied in the kernel": strings.Repeat("x 1\n", limits.MaxBufferedBody)} {
 		t.Run(name, func(t *testing.T) {
 			p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
 				answer := fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n%s", ok, plain, len(body), body)

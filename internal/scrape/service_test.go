@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // peer is a service of the test's own on a Unix socket, which speaks raw bytes.
@@ -68,9 +68,9 @@ func (p *peer) converse(c net.Conn, talk func(net.Conn, int) bool) {
 	}
 }
 
-func (p *peer) socket(t *testing.T) sockdir.Socket {
+func (p *peer) socket(t *testing.T) socketdir.Socket {
 	t.Helper()
-	s, err := sockdir.New(p.dir).Lookup(t.Context(), "svc")
+	s, err := socketdir.New(p.dir).Lookup(t.Context(), "svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,12 +151,12 @@ func scraper(t testing.TB, target string, timeout time.Duration) Request {
 }
 
 // scrape scrapes p once and returns the whole answer.
-func (p *peer) scrape(t *testing.T, c *Client) (string, *Answer, error) {
+func (p *peer) scrape(t *testing.T, c *Client) (string, *Response, error) {
 	t.Helper()
 	return scrapeSocket(t.Context(), c, p.socket(t), scraper(t, "", 5*time.Second))
 }
 
-func scrapeSocket(ctx context.Context, c *Client, s sockdir.Socket, req Request) (string, *Answer, error) {
+func scrapeSocket(ctx context.Context, c *Client, s socketdir.Socket, req Request) (string, *Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, req.Timeout)
 	defer cancel()
 	a, err := c.Get(ctx, s, req)

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // Splicer is a writer that can take what is written to it from a pipe, in the kernel.
@@ -22,7 +22,7 @@ type Splicer interface {
 
 // splice moves the bytes that are ahead to w in the kernel. Where no pipe is to be
 // had, it copies instead.
-func (a *Answer) splice(w Splicer, ahead int64) (written int64, err error) {
+func (a *Response) splice(w Splicer, ahead int64) (written int64, err error) {
 	p, err := takePipe()
 	if err != nil {
 		return a.copy(w)
@@ -32,7 +32,7 @@ func (a *Answer) splice(w Splicer, ahead int64) (written int64, err error) {
 		return 0, scraperError(err)
 	}
 	for written < ahead {
-		came, err := a.e.pull(p, int(min(ahead-written, limits.Pipe)))
+		came, err := a.e.pull(p, int(min(ahead-written, limits.PipeSize)))
 		if err != nil {
 			return written, a.e.readError(err)
 		}
@@ -51,7 +51,7 @@ func (a *Answer) splice(w Splicer, ahead int64) (written int64, err error) {
 // pull waits for more, and moves at most n bytes of it into p.
 func (e *exchange) pull(p pipe, n int) (came int, err error) {
 	failed := e.conn.raw.Read(func(fd uintptr) (done bool) {
-		came, err = nowait.Splice(int(fd), p.in, n)
+		came, err = rawsys.Splice(int(fd), p.in, n)
 		return err != unix.EAGAIN
 	})
 	switch {
@@ -70,9 +70,9 @@ func (e *exchange) pull(p pipe, n int) (came int, err error) {
 type pipe struct{ out, in int }
 
 // pipes has those that are empty and in nobody's use.
-var pipes = make(chan pipe, limits.IdlePipes)
+var pipes = make(chan pipe, limits.MaxIdlePipes)
 
-// takePipe returns an empty pipe that holds up to limits.Pipe, or less where the
+// takePipe returns an empty pipe that holds up to limits.PipeSize, or less where the
 // system allows no more.
 func takePipe() (pipe, error) {
 	select {
@@ -84,7 +84,7 @@ func takePipe() (pipe, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return pipe{}, err
 	}
-	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, limits.Pipe)
+	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, limits.PipeSize)
 	return pipe{out: fds[0], in: fds[1]}, nil
 }
 

@@ -110,7 +110,7 @@ func TestPipesAreBounded(t *testing.T) {
 	closePipes()
 	before := descriptors(t)
 	var held []pipe
-	for range 2 * limits.IdlePipes {
+	for range 2 * limits.MaxIdlePipes {
 		p, err := takePipe()
 		if err != nil {
 			t.Fatal(err)
@@ -120,11 +120,11 @@ func TestPipesAreBounded(t *testing.T) {
 	for _, p := range held {
 		p.give(true)
 	}
-	if n := descriptors(t) - before; n != 2*limits.IdlePipes {
-		t.Errorf("%d descriptors are kept, want %d", n, 2*limits.IdlePipes)
+	if n := descriptors(t) - before; n != 2*limits.MaxIdlePipes {
+		t.Errorf("%d descriptors are kept, want %d", n, 2*limits.MaxIdlePipes)
 	}
 	p, err := takePipe()
-	if err != nil || len(pipes) != limits.IdlePipes-1 {
+	if err != nil || len(pipes) != limits.MaxIdlePipes-1 {
 		t.Errorf("%d are kept when one is taken, %v", len(pipes), err)
 	}
 	p.give(false)

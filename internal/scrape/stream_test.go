@@ -43,7 +43,7 @@ func (f *feed) Control(look func(fd uintptr)) error {
 
 // send sends the next piece, of up to 128 bytes or 64 KiB, or the end.
 func (f *feed) send() {
-	size := limits.Block
+	size := limits.BufferSize
 	if len(f.cuts) > 0 {
 		size = 1 + int(f.cuts[0]&0x7f)
 		if f.cuts[0] >= 0x80 {
@@ -79,7 +79,7 @@ func (f *feed) close() {
 // lines is what every body begins with: no two places in it look the same. It is
 // larger than what is gathered and what is moved at once together.
 var lines = func() (b []byte) {
-	for i := 0; len(b) < limits.Gather+limits.SplicedAtOnce+2*limits.Block; i++ {
+	for i := 0; len(b) < limits.MaxBufferedBody+limits.MaxSpliceSize+2*limits.BufferSize; i++ {
 		b = fmt.Appendf(b, "x %d\n", i)
 	}
 	return b
@@ -160,7 +160,7 @@ func (s *stream) finish(after string, cut uint) {
 		head += chunked
 		s.payload = append(s.payload, "0"+s.ext+"\r\nX: y\r\n\r\n"...)
 		s.extra += len(s.ext) + len("X: y")
-		s.odd = s.odd || s.extra > limits.ChunkExtra
+		s.odd = s.odd || s.extra > limits.MaxChunkExtensionBytes
 	}
 	head += "\r\n"
 	s.sent = append(append(append(s.sent, head...), s.payload...), after...)

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // BenchmarkRelay measures a scrape from the client's request to the last byte of
@@ -39,7 +39,7 @@ func BenchmarkRelay(b *testing.B) {
 	}
 	for _, targets := range []int{1, 100, 1000} {
 		for _, scrapers := range []int{1, 16, 256} {
-			if scrapers > targets*limits.ScrapesPerTarget {
+			if scrapers > targets*limits.MaxScrapesPerTarget {
 				continue // They would be told that it is busy.
 			}
 			b.Run(fmt.Sprintf("30000B-chunked/targets-%d/scrapers-%d", targets, scrapers), func(b *testing.B) {
@@ -77,7 +77,7 @@ func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
 		go prepared(l, response)
 	}
 	l := listenLoopback(b)
-	s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
 	srv := s.HTTPServer()
 	go srv.Serve(s.Plain(s.Guard(l, nil)))
 	defer func() { srv.Close(); s.Close() }()
@@ -188,7 +188,7 @@ func BenchmarkScrape(b *testing.B) {
 			}
 			defer l.Close()
 			go prepared(l, response(size, true))
-			s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
+			s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
 			defer s.Close()
 			w := &sink{header: make(http.Header)}
 			r, err := http.NewRequest("GET", "http://h/svc", nil)

@@ -10,45 +10,45 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"tulpa.dev/cadey/aegis/internal/config"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // Catalog is all targets: what stands in the folder, and what the targets file
 // says of it or beside it.
 type Catalog struct {
-	folder sockdir.Folder
-	file   atomic.Pointer[config.File]
+	folder socketdir.Dir
+	file   atomic.Pointer[targetsfile.File]
 }
 
 // NewCatalog returns the catalog of a folder and a targets file.
-func NewCatalog(folder sockdir.Folder, file config.File) *Catalog {
+func NewCatalog(folder socketdir.Dir, file targetsfile.File) *Catalog {
 	c := &Catalog{folder: folder}
 	c.Use(file)
 	return c
 }
 
 // Use makes file the targets file.
-func (c *Catalog) Use(file config.File) { c.file.Store(&file) }
+func (c *Catalog) Use(file targetsfile.File) { c.file.Store(&file) }
 
 // File returns the targets file.
-func (c *Catalog) File() config.File { return *c.file.Load() }
+func (c *Catalog) File() targetsfile.File { return *c.file.Load() }
 
 // Target returns what the targets file says of name.
-func (c *Catalog) Target(name string) config.Target { return c.File().Target(name) }
+func (c *Catalog) Target(name string) targetsfile.Target { return c.File().Target(name) }
 
-var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enabled: false)", sockdir.ErrNotFound)
+var errDisabled = fmt.Errorf("%w: it is switched off in the targets file (enabled: false)", socketdir.ErrNotFound)
 
 // Find finds the socket of name, of which the targets file says t. The errors are
 // Lookup's.
-func (c *Catalog) Find(ctx context.Context, name string, t config.Target) (sockdir.Socket, error) {
+func (c *Catalog) Find(ctx context.Context, name string, t targetsfile.Target) (socketdir.Socket, error) {
 	switch {
-	case name == config.Reserved:
-		return sockdir.Socket{}, errReserved
+	case name == targetsfile.ReservedName:
+		return socketdir.Socket{}, errReserved
 	case t.Disabled:
-		return sockdir.Socket{}, errDisabled
+		return socketdir.Socket{}, errDisabled
 	case t.Socket != "":
-		return c.folder.Outside(ctx, t.Socket)
+		return c.folder.LookupPath(ctx, t.Socket)
 	}
 	return c.folder.Lookup(ctx, name)
 }
@@ -56,7 +56,7 @@ func (c *Catalog) Find(ctx context.Context, name string, t config.Target) (sockd
 // List returns the folder's entries and the targets of which file says that they
 // have their socket elsewhere, sorted by name. Err of an entry says why it is not served. The
 // errors are the folder's List's.
-func (c *Catalog) List(ctx context.Context, file config.File) ([]sockdir.Entry, error) {
+func (c *Catalog) List(ctx context.Context, file targetsfile.File) ([]socketdir.Entry, error) {
 	entries, err := c.folder.List(ctx)
 	if err != nil || len(file.Targets) == 0 {
 		return reserved(entries), err
@@ -67,24 +67,24 @@ func (c *Catalog) List(ctx context.Context, file config.File) ([]sockdir.Entry, 
 		case t.Disabled:
 			entries[i].Err = errDisabled
 		case t.Socket != "":
-			entries[i].Err = fmt.Errorf("%w: the targets file has the socket of %s elsewhere, at %s", sockdir.ErrNotSocket, e.Name, t.Socket)
+			entries[i].Err = fmt.Errorf("%w: the targets file has the socket of %s elsewhere, at %s", socketdir.ErrNotSocket, e.Name, t.Socket)
 		}
 	}
 	for name, t := range file.Targets {
 		if t.Socket != "" && !t.Disabled {
-			entries = append(entries, sockdir.Entry{File: t.Socket, Name: name})
+			entries = append(entries, socketdir.Entry{File: t.Socket, Name: name})
 		}
 	}
-	slices.SortFunc(entries, func(a, b sockdir.Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b socketdir.Entry) int { return strings.Compare(a.Name, b.Name) })
 	return reserved(entries), nil
 }
 
 // errReserved says why a socket with a reserved name is not served.
-var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; have its service call it otherwise", sockdir.ErrNotSocket)
+var errReserved = fmt.Errorf("%w: its name is that of a page of Aegis' own; have its service call it otherwise", socketdir.ErrNotSocket)
 
-func reserved(entries []sockdir.Entry) []sockdir.Entry {
+func reserved(entries []socketdir.Entry) []socketdir.Entry {
 	for i, e := range entries {
-		if e.Err == nil && e.Name == config.Reserved {
+		if e.Err == nil && e.Name == targetsfile.ReservedName {
 			entries[i].Err = errReserved
 		}
 	}
@@ -95,7 +95,7 @@ func reserved(entries []sockdir.Entry) []sockdir.Entry {
 var errForbidden = errors.New("forbidden")
 
 // permit returns nil if who sent r may see t.
-func permit(t config.Target, r *http.Request) error {
+func permit(t targetsfile.Target, r *http.Request) error {
 	if t.Allow == nil {
 		return nil
 	}

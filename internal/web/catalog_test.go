@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // speaks serves the socket at path with what writes text to whoever connects.
@@ -42,14 +42,14 @@ func (a *aegis) speaks(path, text string) {
 }
 
 // use makes what f says the targets file.
-func (a *aegis) use(targets map[string]config.Target) {
+func (a *aegis) use(targets map[string]targetsfile.Target) {
 	for name, t := range targets {
 		if t.Path == "" {
-			t.Path = config.Default.Path
+			t.Path = targetsfile.Default.Path
 			targets[name] = t
 		}
 	}
-	a.Retarget(config.File{Targets: targets}, nil)
+	a.Retarget(targetsfile.File{Targets: targets}, nil)
 }
 
 func TestTargetsFile(t *testing.T) {
@@ -64,15 +64,15 @@ func TestTargetsFile(t *testing.T) {
 	a.service("secret", fine)
 	a.service("moved", func(w http.ResponseWriter, r *http.Request) { t.Error("the socket in the folder was asked") })
 	a.speaks(filepath.Join(elsewhere, "moved.promsock"), "moved 1\n")
-	a.speaks(filepath.Join(elsewhere, "large.promsock"), strings.Repeat("x 1\n", limits.Gather/4+1000))
+	a.speaks(filepath.Join(elsewhere, "large.promsock"), strings.Repeat("x 1\n", limits.MaxBufferedBody/4+1000))
 	a.speaks(filepath.Join(elsewhere, "silent.promsock"), "")
 	a.speaks(filepath.Join(elsewhere, "page.promsock"), "<html>")
 	a.speaks(filepath.Join(elsewhere, "http.promsock"), "HTTP/1.1 400 Bad Request\r\n\r\nno request\n")
 	os.Symlink("moved.promsock", filepath.Join(elsewhere, "link.promsock"))
-	outside := func(name string) config.Target {
-		return config.Target{Socket: filepath.Join(elsewhere, name+".promsock"), Raw: true}
+	outside := func(name string) targetsfile.Target {
+		return targetsfile.Target{Socket: filepath.Join(elsewhere, name+".promsock"), Raw: true}
 	}
-	a.use(map[string]config.Target{
+	a.use(map[string]targetsfile.Target{
 		"billing": {Path: "/internal/metrics", Labels: map[string]string{"team": "money", "job": "bills", "__metrics_path__": "/evil"}},
 		"slow":    {Timeout: 50 * time.Millisecond},
 		"secret":  {Disabled: true},
@@ -92,7 +92,7 @@ func TestTargetsFile(t *testing.T) {
 		{"/billing?a=b", 200, "path{p=\"/internal/metrics?a=b\"} 1\n"},
 		{"/plain", 200, "x 1\n"},
 		{"/moved", 200, "moved 1\n"},
-		{"/large", 200, strings.Repeat("x 1\n", limits.Gather/4+1000)},
+		{"/large", 200, strings.Repeat("x 1\n", limits.MaxBufferedBody/4+1000)},
 		{"/slow", 504, "after 50ms nothing had come; if it is slow and does not hang, give it longer: its timeout in the targets file"},
 		{"/http", 502, "it speaks HTTP, so protocol: raw in the targets file is wrong"},
 		{"/secret", 404, "switched off in the targets file"},
@@ -156,10 +156,10 @@ func TestAllowOfATarget(t *testing.T) {
 		a.service(name, fine)
 	}
 	a.get("/theirs") // It is known before it is forbidden.
-	a.use(map[string]config.Target{
-		"mine":    {Allow: &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
-		"theirs":  {Allow: &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: []string{"theirs"}}},
-		"nobodys": {Allow: &config.Allow{}},
+	a.use(map[string]targetsfile.Target{
+		"mine":    {Allow: &targetsfile.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
+		"theirs":  {Allow: &targetsfile.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: []string{"theirs"}}},
+		"nobodys": {Allow: &targetsfile.Allow{}},
 	})
 	for name, want := range map[string]int{"all": 200, "mine": 200, "theirs": 403, "nobodys": 403} {
 		if got := a.get("/" + name); got.StatusCode != want {
@@ -201,7 +201,7 @@ func TestShadowedSockets(t *testing.T) {
 	for _, name := range []string{"elsewhere", "off"} {
 		a.service(name, fine)
 	}
-	a.use(map[string]config.Target{
+	a.use(map[string]targetsfile.Target{
 		"elsewhere": {Socket: filepath.Join(t.TempDir(), "x.sock"), Path: "/metrics"},
 		"off":       {Socket: "/run/x.sock", Path: "/metrics", Disabled: true},
 	})
@@ -220,12 +220,12 @@ func TestPermit(t *testing.T) {
 	leaf := &x509.Certificate{Subject: pkix.Name{CommonName: "prometheus"}, DNSNames: []string{"prom.example"}}
 	verified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf}}}
 	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
-	allow := func(certificates ...string) *config.Allow {
-		return &config.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: certificates}
+	allow := func(certificates ...string) *targetsfile.Allow {
+		return &targetsfile.Allow{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}, Certificates: certificates}
 	}
 	for _, tt := range []struct {
 		name  string
-		allow *config.Allow
+		allow *targetsfile.Allow
 		from  string
 		tls   *tls.ConnectionState
 		want  bool
@@ -242,7 +242,7 @@ func TestPermit(t *testing.T) {
 		{"a name that nobody verified", allow("prometheus"), "192.0.2.1:5", unverified, false},
 		{"a certificate where none is named", allow(), "192.0.2.1:5", verified, false},
 	} {
-		err := permit(config.Target{Allow: tt.allow}, &http.Request{RemoteAddr: tt.from, TLS: tt.tls})
+		err := permit(targetsfile.Target{Allow: tt.allow}, &http.Request{RemoteAddr: tt.from, TLS: tt.tls})
 		if got := err == nil; got != tt.want || err != nil && !errors.Is(err, errForbidden) {
 			t.Errorf("%s: %v, want let in %v", tt.name, err, tt.want)
 		}
@@ -254,8 +254,8 @@ func TestPermit(t *testing.T) {
 func TestBrokenTargetsFile(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
-	a.use(map[string]config.Target{"svc": {Disabled: true}})
-	a.Retarget(config.File{}, errors.New("line 3: oh no"))
+	a.use(map[string]targetsfile.Target{"svc": {Disabled: true}})
+	a.Retarget(targetsfile.File{}, errors.New("line 3: oh no"))
 	if got := a.get("/svc"); got.StatusCode != 404 {
 		t.Errorf("with a broken file: %d, want the 404 of the one before", got.StatusCode)
 	}

@@ -37,7 +37,7 @@ const uncounted = -1
 
 // newCensus returns a census of a on its way to w, nil if there are enough under
 // way. It has to end.
-func (s *Server) newCensus(a *scrape.Answer, w io.Writer) *census {
+func (s *Server) newCensus(a *scrape.Response, w io.Writer) *census {
 	if s.censuses.Add(1) > limits.Censuses {
 		s.censuses.Add(-1)
 		return nil
@@ -67,7 +67,7 @@ func (c *census) Write(p []byte) (int, error) {
 	switch {
 	case c.kind == plain:
 		c.lines.Write(p[:n])
-	case c.kind == gzipped && c.packed.Len()+n <= limits.Gather:
+	case c.kind == gzipped && c.packed.Len()+n <= limits.MaxBufferedBody:
 		c.packed.Write(p[:n])
 	case c.kind == gzipped:
 		c.kind, c.packed = uncountable, bytes.Buffer{}
@@ -95,8 +95,8 @@ func (c *census) unpack() {
 	unpacked, err := gzip.NewReader(&c.packed)
 	if err == nil {
 		var n int64
-		n, err = io.Copy(&c.lines, io.LimitReader(unpacked, limits.Unpacked))
-		if n == limits.Unpacked {
+		n, err = io.Copy(&c.lines, io.LimitReader(unpacked, limits.MaxDecompressed))
+		if n == limits.MaxDecompressed {
 			err = io.ErrShortBuffer
 		}
 	}

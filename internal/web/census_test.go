@@ -14,7 +14,7 @@ import (
 
 func TestSeriesAreCounted(t *testing.T) {
 	const metrics = "# HELP x y\n# TYPE x counter\nx 1\n\nx{a=\"#\"} 2\nlast 3"
-	large := strings.Repeat("x 1\n# no\n", limits.Gather)
+	large := strings.Repeat("x 1\n# no\n", limits.MaxBufferedBody)
 	for _, tt := range []struct {
 		name, contentType, encoding, body string
 		want                              int
@@ -23,9 +23,9 @@ func TestSeriesAreCounted(t *testing.T) {
 		{"empty", "text/plain", "", "", 0},
 		{"OpenMetrics", "Application/OpenMetrics-Text; version=1.0.0", "identity", "x 1\n# EOF\n", 1},
 		{"gzip", "text/plain", "gzip", zipped(metrics), 3},
-		{"streamed", "text/plain", "", large, limits.Gather},
-		{"large once unpacked", "text/plain", "gzip", zipped(large), limits.Gather},
-		{"too large once unpacked", "text/plain", "gzip", zipped(strings.Repeat("x 1\n", limits.Unpacked/4+1)), uncounted},
+		{"streamed", "text/plain", "", large, limits.MaxBufferedBody},
+		{"large once unpacked", "text/plain", "gzip", zipped(large), limits.MaxBufferedBody},
+		{"too large once unpacked", "text/plain", "gzip", zipped(strings.Repeat("x 1\n", limits.MaxDecompressed/4+1)), uncounted},
 		{"no gzip", "text/plain", "gzip", metrics, uncounted},
 		{"gzip cut short", "text/plain", "gzip", zipped(metrics)[:20], uncounted},
 		{"another encoding", "text/plain", "zstd", metrics, uncounted},
@@ -107,7 +107,7 @@ func TestCountingIsRare(t *testing.T) {
 			t.Errorf("not counted in a body of %d bytes, where it were %d before", length, size)
 		}
 	}
-	for i := range limits.Targets {
+	for i := range limits.MaxTargets {
 		a.targets.record(fmt.Sprint("t", i), true, outcome{at: at, result: resultOK})
 	}
 	if due("other", 0, size) {
@@ -118,7 +118,7 @@ func TestCountingIsRare(t *testing.T) {
 // A body that breaks has no number of series.
 func TestBrokenBodyIsNotCounted(t *testing.T) {
 	a := start(t)
-	a.raw("svc", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000000\r\n\r\n"+strings.Repeat("x 1\n", limits.Gather))
+	a.raw("svc", "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000000\r\n\r\n"+strings.Repeat("x 1\n", limits.MaxBufferedBody))
 	a.get("/svc")
 	eventually(t, "the end of a scrape", func() bool { got, _ := a.targets.known("svc"); return !got.last.at.IsZero() })
 	if got, _ := a.targets.known("svc"); !got.countedAt.IsZero() || a.censuses.Load() != 0 {

@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"slices"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // targetGroup is an element of the list that Prometheus' HTTP service
@@ -61,12 +61,12 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 
 // list returns what of the catalog a page of Aegis' own may show to the sender of
 // r, and the targets file by which that is so: it is another after a reload.
-func (s *Server) list(r *http.Request) ([]sockdir.Entry, config.File, error) {
+func (s *Server) list(r *http.Request) ([]socketdir.Entry, targetsfile.File, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
 	defer cancel()
 	file := s.catalog.File()
 	entries, err := s.catalog.List(ctx, file)
-	return slices.DeleteFunc(entries, func(e sockdir.Entry) bool {
+	return slices.DeleteFunc(entries, func(e socketdir.Entry) bool {
 		return permit(file.Target(e.Name), r) != nil
 	}), file, err
 }

@@ -1,7 +1,7 @@
 // Package web is every URL there is: the route table, the relay of a scrape,
 // service discovery, the page for people, and Aegis' own metrics.
 //
-// It maps a request to a name, a name to a socket (package sockdir), a socket
+// It maps a request to a name, a name to a socket (package socketdir), a socket
 // to an answer (package scrape), and each failure to a status, in one table. It
 // never reads flags and knows nothing of the service manager.
 //
@@ -10,7 +10,7 @@
 // Whoever reaches a listener is taken to be hostile. They choose a name, a query
 // and a deadline; nothing else of theirs gets further than here but the three
 // fields with which formats are negotiated (package scrape), and the name only
-// after it was checked (package sockdir). A target can be kept from them by their
+// after it was checked (package socketdir). A target can be kept from them by their
 // address or certificate, which is asked before anything is looked at, and then it
 // is in no list and on no page of theirs either. What they can use up is bounded
 // in number, size and time: connections, requests, lists, pages, series (package

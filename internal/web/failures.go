@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // Results of a scrape, as the label of that name has them.
@@ -26,14 +26,14 @@ var failures = []struct {
 	status int
 	result string
 }{
-	{sockdir.ErrNotFound, http.StatusNotFound, resultNotFound},
-	{sockdir.ErrNotSocket, http.StatusBadGateway, "not_socket"},
-	{sockdir.ErrRefused, http.StatusBadGateway, "refused"},
-	{sockdir.ErrDenied, http.StatusBadGateway, "denied"},
-	{sockdir.ErrNoFolder, http.StatusServiceUnavailable, "no_folder"},
-	{sockdir.ErrBusy, http.StatusServiceUnavailable, resultBusy},
+	{socketdir.ErrNotFound, http.StatusNotFound, resultNotFound},
+	{socketdir.ErrNotSocket, http.StatusBadGateway, "not_socket"},
+	{socketdir.ErrRefused, http.StatusBadGateway, "refused"},
+	{socketdir.ErrDenied, http.StatusBadGateway, "denied"},
+	{socketdir.ErrNoDirectory, http.StatusServiceUnavailable, "no_folder"},
+	{socketdir.ErrBusy, http.StatusServiceUnavailable, resultBusy},
 	{scrape.ErrTooMany, http.StatusServiceUnavailable, resultBusy},
-	{sockdir.ErrHangs, http.StatusGatewayTimeout, "timeout"},
+	{socketdir.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
 	{scrape.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
 	{scrape.ErrInvalid, http.StatusBadGateway, "invalid"},
 	{scrape.ErrTruncated, http.StatusBadGateway, "truncated"},

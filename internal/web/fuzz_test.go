@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // FuzzScraper sends anything to a real listener. Whatever that is, the service
@@ -40,7 +40,7 @@ func FuzzScraper(f *testing.F) {
 	}
 	dir := f.TempDir()
 	asked := strictService(f, filepath.Join(dir, "svc.sock"))
-	s := New(Config{Folder: sockdir.New(dir), Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		f.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 //go:embed index.html
@@ -144,7 +144,7 @@ func (s *Server) page(r *http.Request, v view) page {
 
 	matching := slices.DeleteFunc(sockets, func(s *socket) bool { return !v.matches(s) })
 	v.sort(matching)
-	p.Cut = max(len(matching)-limits.Page, 0)
+	p.Cut = max(len(matching)-limits.MaxPageRows, 0)
 	matching = matching[:len(matching)-p.Cut]
 	access, err := s.access(r.Context(), &p, matching)
 	p.AccessErr = err
@@ -156,7 +156,7 @@ func (s *Server) page(r *http.Request, v view) page {
 }
 
 // split returns the sockets among entries, and puts the others on the page.
-func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
+func (s *Server) split(p *page, entries []socketdir.Entry) []*socket {
 	var sockets []*socket
 	for i, e := range entries {
 		giveWay(i)
@@ -169,7 +169,7 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 			}
 			continue
 		case !p.View.finds(e.File, e.Err.Error()):
-		case len(p.Unserved) >= limits.Page:
+		case len(p.Unserved) >= limits.MaxPageRows:
 			p.UnservedCut++
 		default:
 			p.Unserved = append(p.Unserved, unserved{shown(e.File), Why(e.Err)})
@@ -182,30 +182,30 @@ func (s *Server) split(p *page, entries []sockdir.Entry) []*socket {
 // access returns three cells for each socket: to whom it belongs. Where the error
 // is not nil they say that this is not known.
 func (s *Server) access(ctx context.Context, p *page, sockets []*socket) ([]template.HTML, error) {
-	entries := make([]sockdir.Entry, len(sockets))
+	entries := make([]socketdir.Entry, len(sockets))
 	for i, s := range sockets {
 		giveWay(i)
 		entries[i] = s.entry
 	}
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
-	all, err := s.folder.Access(ctx, entries)
+	all, err := s.folder.Ownership(ctx, entries)
 	if err != nil {
-		all = make([]sockdir.Access, len(sockets))
+		all = make([]socketdir.Ownership, len(sockets))
 	}
 	cells := make([]template.HTML, len(sockets))
-	made := make(map[sockdir.Access]template.HTML) // There are few.
+	made := make(map[socketdir.Ownership]template.HTML) // There are few.
 	for i, a := range all {
 		if made[a] == "" {
 			made[a] = accessCells(a)
 		}
 		cells[i] = made[a]
-		p.Hidden = p.Hidden || a.Owner == sockdir.Hidden || a.Group == sockdir.Hidden
+		p.Hidden = p.Hidden || a.Owner == socketdir.Hidden || a.Group == socketdir.Hidden
 	}
 	return cells, err
 }
 
-func accessCells(a sockdir.Access) template.HTML {
+func accessCells(a socketdir.Ownership) template.HTML {
 	var b strings.Builder
 	if err := indexTemplate.ExecuteTemplate(&b, "access", a); err != nil {
 		panic(err) // The template and Access do not fit.

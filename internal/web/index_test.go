@@ -16,10 +16,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // hostileNames are file names that are not to be taken for what they say.
@@ -150,7 +150,7 @@ func TestView(t *testing.T) {
 		a.service(name, fine)
 		o := outcome{at: now.Add(time.Duration(i) * time.Second), took: time.Duration(10-i) * time.Second, bytes: int64(i), result: resultOK, counted: true, series: i % 2}
 		if name == "c" {
-			o.result, o.err = "refused", fmt.Errorf("%w: Nobody", sockdir.ErrRefused)
+			o.result, o.err = "refused", fmt.Errorf("%w: Nobody", socketdir.ErrRefused)
 		}
 		if name != "new" {
 			a.targets.record(name, true, o)
@@ -204,8 +204,8 @@ func TestPageOfTargetsFile(t *testing.T) {
 	for _, name := range []string{"off", "secret"} {
 		a.service(name, fine)
 	}
-	a.use(map[string]config.Target{
-		"app": {Socket: elsewhere, Raw: true}, "off": {Disabled: true}, "secret": {Allow: &config.Allow{}},
+	a.use(map[string]targetsfile.Target{
+		"app": {Socket: elsewhere, Raw: true}, "off": {Disabled: true}, "secret": {Allow: &targetsfile.Allow{}},
 	})
 	a.get("/app")
 	if got, want := a.numbers("app"), "4 B 1 "; !strings.Contains(got, want) || !strings.Contains(got, " 0604") {
@@ -223,9 +223,9 @@ func TestPageOfTargetsFile(t *testing.T) {
 		says string
 	}{
 		{errors.New("oh no"), "The targets file is broken, and"},
-		{fmt.Errorf("oh no: %w", &config.Fault{Line: 3}), "The targets file is broken in line 3, and"},
+		{fmt.Errorf("oh no: %w", &targetsfile.Fault{Line: 3}), "The targets file is broken in line 3, and"},
 	} {
-		a.Retarget(config.File{}, tt.err)
+		a.Retarget(targetsfile.File{}, tt.err)
 		if page := a.get("/").body; !strings.Contains(page, tt.says) || strings.Contains(page, "oh no") {
 			t.Errorf("%q is not on the page, or the file's content is:\n%s", tt.says, page)
 		}
@@ -284,17 +284,17 @@ func TestLink(t *testing.T) {
 
 func TestPageIsBounded(t *testing.T) {
 	a := start(t)
-	for i := range limits.Page + 3 {
+	for i := range limits.MaxPageRows + 3 {
 		makeSocket(t, filepath.Join(a.dir, fmt.Sprintf("s%05d.sock", i)))
 	}
 	got := a.get("/?sort=name").body
-	if n := strings.Count(got, `<th scope="row">`); n != limits.Page || !strings.Contains(got, "The first 10000 of those that match; 3 more are not shown.") {
-		t.Errorf("%d rows, want %d and a word about the rest", n, limits.Page)
+	if n := strings.Count(got, `<th scope="row">`); n != limits.MaxPageRows || !strings.Contains(got, "The first 10000 of those that match; 3 more are not shown.") {
+		t.Errorf("%d rows, want %d and a word about the rest", n, limits.MaxPageRows)
 	}
 	if got := a.get("/?q=s10002").body; !strings.Contains(got, `<a href="/s10002">`) {
 		t.Error("a socket beyond the bound is not found by its name")
 	}
-	for range limits.Pages {
+	for range limits.MaxPages {
 		a.pages <- struct{}{}
 	}
 	if got := a.get("/"); got.StatusCode != 503 || got.Header.Get("Retry-After") == "" {
@@ -331,7 +331,7 @@ func BenchmarkIndex(b *testing.B) {
 		{"all fail, as many not served", "", 10, true},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			s := New(Config{Folder: sockdir.New(b.TempDir()), Log: slog.New(slog.DiscardHandler)})
+			s := New(Config{Folder: socketdir.New(b.TempDir()), Log: slog.New(slog.DiscardHandler)})
 			fillPage(b, s, bb.failing, bb.unserved)
 			r, err := http.NewRequest("GET", "http://h/"+bb.query, nil)
 			if err != nil {
@@ -354,21 +354,21 @@ func BenchmarkIndex(b *testing.B) {
 // failing, and if unserved, as many links that are not served.
 func fillPage(b *testing.B, s *Server, failing int, unserved bool) {
 	b.Helper()
-	for i := range limits.Page {
+	for i := range limits.MaxPageRows {
 		name := fmt.Sprintf("worker@%d", i)
-		path := filepath.Join(s.folder.String(), name+sockdir.Suffix)
+		path := filepath.Join(s.folder.String(), name+socketdir.Suffix)
 		makeSocket(b, path)
 		if os.Geteuid() == 0 {
 			os.Chown(path, i%100, i%100)
 		}
 		if unserved {
-			if err := os.Symlink(path, filepath.Join(s.folder.String(), name+"-link"+sockdir.Suffix)); err != nil {
+			if err := os.Symlink(path, filepath.Join(s.folder.String(), name+"-link"+socketdir.Suffix)); err != nil {
 				b.Fatal(err)
 			}
 		}
 		o := outcome{at: time.Now(), took: time.Millisecond, bytes: 30_000, result: resultOK, counted: true, series: 600}
 		if i%10 < failing {
-			o.result, o.err = "refused", fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", sockdir.ErrRefused, path)
+			o.result, o.err = "refused", fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove what it left behind", socketdir.ErrRefused, path)
 		}
 		s.targets.record(name, true, o)
 	}

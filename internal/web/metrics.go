@@ -14,12 +14,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // metrics are Aegis' own. The target label has only names of sockets, at most
-// limits.Targets of them; every other label has a closed set of values.
+// limits.MaxTargets of them; every other label has a closed set of values.
 type metrics struct {
 	handler  http.Handler
 	scrapes  *prometheus.CounterVec
@@ -80,7 +80,7 @@ func newMetrics(s *Server, version, revision string) *metrics {
 		}, func() float64 { return float64(s.client.Connections()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "aegis_scraper_connections",
-			Help: fmt.Sprintf("Connections of scrapers that are open, idle ones included; more than %d are not served.", limits.Clients),
+			Help: fmt.Sprintf("Connections of scrapers that are open, idle ones included; more than %d are not served.", limits.MaxConns),
 		}, func() float64 { return float64(s.Connections()) }),
 	)
 	m.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +96,7 @@ const scrapesTotal = "aegis_scrapes_total"
 // seenBy is all metrics without those of targets that the sender of r may not see.
 type seenBy struct {
 	all  prometheus.Gatherer
-	file config.File
+	file targetsfile.File
 	r    *http.Request
 }
 
@@ -158,7 +158,7 @@ func (c folderCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // fileCollector says whether the targets file was understood, and if not, why: in
-// the words of package config and with a line, not with what stands there, which
+// the words of package targetsfile and with a line, not with what stands there, which
 // not every scraper may know.
 type fileCollector struct{ s *Server }
 
@@ -184,7 +184,7 @@ func (c fileCollector) Collect(ch chan<- prometheus.Metric) {
 // fault returns what is wrong with the targets file and in which line, as far as err
 // says that.
 func fault(err error) (reason, line string) {
-	var fault *config.Fault
+	var fault *targetsfile.Fault
 	if !errors.As(err, &fault) {
 		return "", ""
 	}

@@ -16,10 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 func TestDiscovery(t *testing.T) {
@@ -106,8 +106,8 @@ func TestOwnMetrics(t *testing.T) {
 
 func TestReservedName(t *testing.T) {
 	for path := range start(t).own {
-		if name := path[1:]; sockdir.ValidName(name) != (name == config.Reserved) {
-			t.Errorf("%s hides the name %q, reserved is %q", path, name, config.Reserved)
+		if name := path[1:]; socketdir.ValidName(name) != (name == targetsfile.ReservedName) {
+			t.Errorf("%s hides the name %q, reserved is %q", path, name, targetsfile.ReservedName)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestGoneTargetsAreForgotten(t *testing.T) {
 		a.targets.sweep(context.Background())
 		l.Close()
 		a.targets.sweep(context.Background())
-		time.Sleep(limits.ForgetAfter - time.Second)
+		time.Sleep(limits.ForgetTimeout - time.Second)
 		a.targets.sweep(context.Background())
 		if _, ok := a.targets.known("svc"); !ok {
 			t.Error("forgotten before its time")
@@ -204,7 +204,7 @@ func TestStatusNamesFailures(t *testing.T) {
 	a := start(t)
 	a.service("fine", fine)
 	a.get("/fine")
-	for i := range limits.StatusTargets + 2 {
+	for i := range limits.MaxStatusTargets + 2 {
 		name := fmt.Sprint("stale", i)
 		a.stale(name)
 		a.get("/" + name)
@@ -228,7 +228,7 @@ func TestFullBacklogIsAState(t *testing.T) {
 	if got, _ := a.targets.known("svc"); got.state.result != resultOK {
 		t.Errorf("too many scrapers make the state %q", got.state.result)
 	}
-	a.targets.record("svc", true, outcome{at: at, result: resultBusy, err: sockdir.ErrBusy})
+	a.targets.record("svc", true, outcome{at: at, result: resultBusy, err: socketdir.ErrBusy})
 	if got, _ := a.targets.known("svc"); got.state.result != resultBusy {
 		t.Errorf("a full backlog makes the state %q, want %q", got.state.result, resultBusy)
 	}
@@ -240,7 +240,7 @@ func TestDeniedLookupIsCounted(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
 	a.targets.sweep(t.Context())
-	denied := outcome{at: time.Now(), result: "denied", err: sockdir.ErrDenied}
+	denied := outcome{at: time.Now(), result: "denied", err: socketdir.ErrDenied}
 	if !a.targets.record("svc", false, denied) || a.targets.record("absent", false, denied) {
 		t.Error("a listed socket is to be counted, and nothing else")
 	}
@@ -248,11 +248,11 @@ func TestDeniedLookupIsCounted(t *testing.T) {
 
 func TestTargetsAreBounded(t *testing.T) {
 	a := start(t)
-	for i := range limits.Targets + 10 {
+	for i := range limits.MaxTargets + 10 {
 		a.targets.record(fmt.Sprint("t", i), true, outcome{at: time.Now(), result: resultOK})
 	}
-	if n := len(a.targets.byName); n != limits.Targets {
-		t.Errorf("%d targets remembered, want %d", n, limits.Targets)
+	if n := len(a.targets.byName); n != limits.MaxTargets {
+		t.Errorf("%d targets remembered, want %d", n, limits.MaxTargets)
 	}
 	a.service("late", fine)
 	a.get("/late")
@@ -269,14 +269,14 @@ func TestStateIsLoggedWhenItChanges(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	at := time.Now().Add(limits.StateLogInterval)
-	refused := outcome{at: at, result: "refused", err: sockdir.ErrRefused}
+	refused := outcome{at: at, result: "refused", err: socketdir.ErrRefused}
 	a.targets.record("svc", true, refused)
 	a.targets.record("svc", true, refused)
 	// A flap within the interval is not logged, nor is what tells of scrapers.
 	a.targets.record("svc", true, outcome{at: at, result: resultOK})
 	a.targets.record("svc", true, refused)
 	a.targets.record("svc", true, outcome{at: at.Add(time.Minute), result: resultBusy, err: scrape.ErrTooMany})
-	a.targets.record("svc", false, outcome{at: at.Add(time.Minute), result: resultNotFound, err: sockdir.ErrNotFound})
+	a.targets.record("svc", false, outcome{at: at.Add(time.Minute), result: resultNotFound, err: socketdir.ErrNotFound})
 
 	var got []string
 	for line := range strings.Lines(a.log.String()) {
@@ -356,7 +356,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// A connection beyond limits.Clients is closed at once, wherever it comes in.
+// A connection beyond limits.MaxConns is closed at once, wherever it comes in.
 func TestClientsAreBounded(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
@@ -371,7 +371,7 @@ func TestClientsAreBounded(t *testing.T) {
 		for _, tt := range []struct {
 			others int64
 			want   string // begins the answer
-		}{{limits.Clients, ""}, {limits.Clients - 1, "HTTP/1.1 200 OK"}} {
+		}{{limits.MaxConns, ""}, {limits.MaxConns - 1, "HTTP/1.1 200 OK"}} {
 			a.conns.Add(tt.others)
 			c, err := net.Dial(network, addr)
 			if err != nil {
@@ -406,7 +406,7 @@ func TestUnreadIsBounded(t *testing.T) {
 		n, err = c.Write(make([]byte, 4<<10))
 		sent += n
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) || sent > 4*limits.Unread {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || sent > 4*limits.RecvBufSize {
 		t.Errorf("%d bytes were taken, then: %v", sent, err)
 	}
 }

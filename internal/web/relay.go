@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // relay answers with the metrics of the service that name means.
@@ -30,10 +30,10 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 		defer stop()
 	}
 	ctx := &scrapeContext{scraper, start.Add(req.Timeout)}
-	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.AbortGrace))
+	http.NewResponseController(w).SetWriteDeadline(start.Add(req.Timeout + limits.ErrorWriteTimeout))
 
 	o := outcome{at: start, result: resultOK, head: r.Method == http.MethodHead}
-	var socket sockdir.Socket
+	var socket socketdir.Socket
 	err := s.admit(ctx, r, target, req.Timeout/2)
 	if err == nil {
 		defer s.scrapes.leave()
@@ -69,7 +69,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 		// The announced length or the last chunk is missing, so the scraper sees
 		// its answer fail, never a short one that looks whole.
 		panic(http.ErrAbortHandler)
-	case !sockdir.ValidName(name):
+	case !socketdir.ValidName(name):
 		text(w, status, fmt.Sprintf("%.300q: %v", name, err))
 	default:
 		if status == http.StatusServiceUnavailable {
@@ -82,33 +82,33 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, name string) {
 // admit takes a place for one more scrape, if r's sender may see t. When a host
 // stood still for a moment, all that was due in it comes at once; so who finds no
 // place waits for one, but not longer than patience.
-func (s *Server) admit(ctx context.Context, r *http.Request, t config.Target, patience time.Duration) error {
+func (s *Server) admit(ctx context.Context, r *http.Request, t targetsfile.Target, patience time.Duration) error {
 	if err := permit(t, r); err != nil {
 		return err
 	}
-	if s.scrapes.enter(ctx, min(limits.Patience, patience)) {
+	if s.scrapes.enter(ctx, min(limits.QueueTimeout, patience)) {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return scrape.ErrCanceled
 	}
-	if n, due := s.refused.Count(); due {
-		s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.Scrapes, "refused", n)
+	if n, due := s.refused.Allow(); due {
+		s.log.Warn("scrapes are refused: as many as may be are under way already", "most", limits.MaxScrapes, "refused", n)
 	}
-	return fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.Scrapes)
+	return fmt.Errorf("%w: Aegis has %d under way already", scrape.ErrTooMany, limits.MaxScrapes)
 }
 
 // find looks name up.
-func (s *Server) find(ctx context.Context, name string, t config.Target) (sockdir.Socket, error) {
+func (s *Server) find(ctx context.Context, name string, t targetsfile.Target) (socketdir.Socket, error) {
 	socket, err := s.catalog.Find(ctx, name, t)
-	if errors.Is(err, sockdir.ErrHangs) && errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(err, socketdir.ErrTimeout) && errors.Is(ctx.Err(), context.Canceled) {
 		err = scrape.ErrCanceled
 	}
 	return socket, err
 }
 
 // errOldHTTP is the scraper's failing, not the service's.
-var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d KiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.Gather>>10)
+var errOldHTTP = fmt.Errorf("HTTP/1.0 cannot tell a body that broke from one that is whole, and this one is larger than %d KiB and of no announced length; ask with HTTP/1.1 (in nginx, proxy_http_version 1.1)", limits.MaxBufferedBody>>10)
 
 // transfer is how far the answer to the scraper has come.
 type transfer struct {
@@ -119,7 +119,7 @@ type transfer struct {
 }
 
 // scrape relays one scrape of socket, and notes in sent how far that came.
-func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Request, socket sockdir.Socket, req scrape.Request, sent *transfer) error {
+func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Request, socket socketdir.Socket, req scrape.Request, sent *transfer) error {
 	a, err := s.client.Get(ctx, socket, req)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (s *Server) scrape(ctx *scrapeContext, w http.ResponseWriter, r *http.Reque
 
 // writeHead writes the head of a whole answer: these fields and no others of
 // the service's.
-func writeHead(w http.ResponseWriter, a *scrape.Answer, length int64) {
+func writeHead(w http.ResponseWriter, a *scrape.Response, length int64) {
 	h := w.Header()
 	values := []string{a.ContentType, a.ContentEncoding, ""}
 	h["Content-Type"] = values[:1:1]

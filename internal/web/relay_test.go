@@ -70,7 +70,7 @@ func TestRelay(t *testing.T) {
 func TestHead(t *testing.T) {
 	a := start(t)
 	methods := make(chan string, 2)
-	body := strings.Repeat("x 1\n", limits.Gather/4+5)
+	body := strings.Repeat("x 1\n", limits.MaxBufferedBody/4+5)
 	a.service("large", func(w http.ResponseWriter, r *http.Request) {
 		methods <- r.Method
 		w.Header().Set("Content-Type", "text/plain")
@@ -170,12 +170,12 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A scrape beyond limits.Scrapes waits a little, whatever the others are of, and is
+// A scrape beyond limits.MaxScrapes waits a little, whatever the others are of, and is
 // refused then; requests for pages are none.
 func TestTooManyRequests(t *testing.T) {
 	a := start(t)
 	a.service("svc", fine)
-	for range limits.Scrapes {
+	for range limits.MaxScrapes {
 		a.scrapes <- struct{}{}
 	}
 	const timeout = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -211,8 +211,8 @@ func TestBusy(t *testing.T) {
 		<-hang
 		fine(w, r)
 	})
-	done := make(chan int, limits.ScrapesPerTarget)
-	for range limits.ScrapesPerTarget {
+	done := make(chan int, limits.MaxScrapesPerTarget)
+	for range limits.MaxScrapesPerTarget {
 		go func() {
 			resp, err := http.Get("http://" + a.addr + "/slow")
 			if err != nil {
@@ -223,13 +223,13 @@ func TestBusy(t *testing.T) {
 			done <- resp.StatusCode
 		}()
 	}
-	eventually(t, "scrapes under way", func() bool { return under.Load() == limits.ScrapesPerTarget })
+	eventually(t, "scrapes under way", func() bool { return under.Load() == limits.MaxScrapesPerTarget })
 	got := a.get("/slow")
 	if got.StatusCode != 503 || got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "16 scrapes of it are under way") {
 		t.Errorf("one too many: %d, Retry-After %q, %q", got.StatusCode, got.Header.Get("Retry-After"), got.body)
 	}
 	close(hang)
-	for range limits.ScrapesPerTarget {
+	for range limits.MaxScrapesPerTarget {
 		if status := <-done; status != 200 {
 			t.Errorf("an admitted scrape: %d, want 200", status)
 		}
@@ -323,7 +323,7 @@ func TestRequestBodyIsRefused(t *testing.T) {
 // An answer that breaks when it has begun must fail for the scraper too.
 func TestBrokenStreamFails(t *testing.T) {
 	a := start(t)
-	large := strings.Repeat("x 1\n", limits.Gather/4+100_000)
+	large := strings.Repeat("x 1\n", limits.MaxBufferedBody/4+100_000)
 	head := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 	a.raw("length", head+"Content-Length: 9999999\r\n\r\n"+large)
 	a.raw("chunked", head+"Transfer-Encoding: chunked\r\n\r\nfffffff\r\n"+large)
@@ -452,9 +452,9 @@ func TestHangUp(t *testing.T) {
 			io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n"+tt.field+"\r\n")
 			eventually(t, "the scrape under way", func() bool { return a.client.InFlight() == 1 })
 			if tt.more != "" {
-				time.Sleep(3 * limits.WatchAfter) // for who watches to see it first
+				time.Sleep(3 * limits.HangUpCheckDelay) // for who watches to see it first
 				io.WriteString(c, tt.more)
-				time.Sleep(limits.WatchAfter)
+				time.Sleep(limits.HangUpCheckDelay)
 			}
 			c.Close()
 			select {

@@ -14,8 +14,8 @@ import (
 func (s *Server) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/":          few(s.pages, s.index),
-		"/metrics":   few(make(places, limits.OwnMetricsInFlight), s.metrics.handler.ServeHTTP),
-		"/-/sd":      few(make(places, limits.Lists), s.discovery),
+		"/metrics":   few(make(places, limits.MaxOwnMetrics), s.metrics.handler.ServeHTTP),
+		"/-/sd":      few(make(places, limits.MaxLists), s.discovery),
 		"/-/healthy": s.healthy,
 		"/-/ready":   s.healthy,
 	}
@@ -25,7 +25,7 @@ func (s *Server) routes() map[string]http.HandlerFunc {
 // held until its scraper has read it. More wait a little, and get 503.
 func few(p places, answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !p.enter(r.Context(), limits.Patience) {
+		if !p.enter(r.Context(), limits.QueueTimeout) {
 			w.Header().Set("Retry-After", "1")
 			text(w, http.StatusServiceUnavailable, fmt.Sprintf("busy: %d of these are on their way already", cap(p)))
 			return

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // States of a socket, as the page and its address have them.
@@ -23,7 +23,7 @@ var stateTitles = map[string]string{"": "in all", stateFailing: "failing", state
 
 // socket is one that is served, and what is known of it.
 type socket struct {
-	entry sockdir.Entry
+	entry socketdir.Entry
 	*target
 }
 

@@ -29,7 +29,7 @@ func TestBodiesOfEverySize(t *testing.T) {
 		io.WriteString(w, strings.Repeat("x", n))
 	})
 	var sizes []int
-	for _, around := range []int{0, 2 << 10, 4 << 10, 8 << 10, limits.Block, limits.Gather, limits.Gather + limits.Block} {
+	for _, around := range []int{0, 2 << 10, 4 << 10, 8 << 10, limits.BufferSize, limits.MaxBufferedBody, limits.MaxBufferedBody + limits.BufferSize} {
 		for n := max(around-300, 0); n <= around+20; n += 1 + min(around, 20) {
 			sizes = append(sizes, n)
 		}
@@ -93,7 +93,7 @@ func TestCutLargeBodies(t *testing.T) {
 			eventually(t, "the page says "+says, func() bool { return strings.Contains(a.get("/").body, says) })
 		}
 	}
-	sizes := []int{1, 100, 4 << 10, limits.Block - 1, limits.Block, limits.Block + 1, 2*limits.Block + 1, limits.Gather, 1 << 20}
+	sizes := []int{1, 100, 4 << 10, limits.BufferSize - 1, limits.BufferSize, limits.BufferSize + 1, 2*limits.BufferSize + 1, limits.MaxBufferedBody, 1 << 20}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 15 {
 		var body, chunks strings.Builder
@@ -110,9 +110,9 @@ func TestCutLargeBodies(t *testing.T) {
 		whole(fmt.Sprint("chunks that begin and end at ", edges), head+"Transfer-Encoding: chunked\r\n\r\n", chunks.String(), body.String(),
 			edges[0], edges[len(edges)-1], edges[random.IntN(len(edges))]+random.IntN(3)-1, random.IntN(all), all-1)
 	}
-	for _, size := range []int{limits.Gather, limits.Gather + 1, 3 << 20} {
+	for _, size := range []int{limits.MaxBufferedBody, limits.MaxBufferedBody + 1, 3 << 20} {
 		text := numbered(0, size)
-		whole(fmt.Sprintf("%d bytes", size), fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, size), text, text, 1, limits.Block, size/2, size-1)
+		whole(fmt.Sprintf("%d bytes", size), fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, size), text, text, 1, limits.BufferSize, size/2, size-1)
 	}
 	if got := a.metric(`aegis_scrapes_total{result="truncated",target="svc"}`); got != strconv.Itoa(cuts) {
 		t.Errorf("%s counted as truncated of %d that were", got, cuts)
@@ -163,7 +163,7 @@ func TestHangUpBeforeTheRestIsWritten(t *testing.T) {
 	}
 	io.WriteString(c, "GET /svc HTTP/1.1\r\nHost: h\r\n\r\n")
 	eventually(t, "the scrape", func() bool { return a.Requests() == 1 })
-	// Nobody watches for the hang-up yet (limits.WatchAfter).
+	// Nobody watches for the hang-up yet (limits.HangUpCheckDelay).
 	c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 	close(answer)

@@ -14,17 +14,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // Config is what a Server needs to know.
 type Config struct {
-	Folder   sockdir.Folder
-	Targets  config.File
+	Folder   socketdir.Dir
+	Targets  targetsfile.File
 	Log      *slog.Logger
 	Version  string
 	Revision string
@@ -32,7 +32,7 @@ type Config struct {
 
 // Server answers scrapes of the sockets in a folder. It is an http.Handler.
 type Server struct {
-	folder  sockdir.Folder
+	folder  socketdir.Dir
 	catalog *Catalog
 	log     *slog.Logger
 	client  scrape.Client
@@ -41,22 +41,22 @@ type Server struct {
 	own     map[string]http.HandlerFunc
 
 	http1      http1.Server
-	conns      atomic.Int64 // of scrapers, open, that net/http serves
-	requests   atomic.Int64 // under way
-	scrapes    places       // among these
-	refused    Seldom       // of those
-	handshakes Seldom       // that failed
-	prefaces   Seldom       // likewise, of HTTP/2
+	conns      atomic.Int64      // of scrapers, open, that net/http serves
+	requests   atomic.Int64      // under way
+	scrapes    places            // among these
+	refused    limits.LogLimiter // of those
+	handshakes limits.LogLimiter // that failed
+	prefaces   limits.LogLimiter // likewise, of HTTP/2
 	fileErr    atomic.Pointer[error]
 	draining   atomic.Bool
 	censuses   atomic.Int32 // under way
 	pages      places
 	strangers  strangers
-	crowded    Seldom // some of these were ended
-	overrun    Seldom // connections sent too much
-	resets     Seldom // of connections whose scrapers did not take an answer
+	crowded    limits.LogLimiter // some of these were ended
+	overrun    limits.LogLimiter // connections sent too much
+	resets     limits.LogLimiter // of connections whose scrapers did not take an answer
 	streams    streams
-	aborts     Seldom // of these
+	aborts     limits.LogLimiter // of these
 }
 
 // New returns a Server. It does not look at the folder yet.
@@ -65,8 +65,8 @@ func New(c Config) *Server {
 		folder:  c.Folder,
 		catalog: NewCatalog(c.Folder, c.Targets),
 		log:     c.Log,
-		scrapes: make(places, limits.Scrapes),
-		pages:   make(places, limits.Pages),
+		scrapes: make(places, limits.MaxScrapes),
+		pages:   make(places, limits.MaxPages),
 	}
 	s.metrics = newMetrics(s, c.Version, c.Revision)
 	s.targets = newTargets(s.catalog, c.Log, s.metrics.scrapes)
@@ -80,14 +80,14 @@ func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:                      s,
 		ReadTimeout:                  limits.ReadHeaderTimeout, // a body is none of what is answered
-		IdleTimeout:                  limits.IdleTimeout,
+		IdleTimeout:                  limits.ClientIdleTimeout,
 		WriteTimeout:                 limits.WriteTimeout,
-		MaxHeaderBytes:               limits.RequestHead - 4<<10, // net/http adds as much.
-		DisableGeneralOptionsHandler: true,                       // OPTIONS * is one more method that is not allowed.
+		MaxHeaderBytes:               limits.MaxRequestHead - 4<<10, // net/http adds as much.
+		DisableGeneralOptionsHandler: true,                          // OPTIONS * is one more method that is not allowed.
 		ConnState:                    s.connState,
 		ConnContext:                  withConn,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: limits.StreamsPerClient, WriteByteTimeout: limits.Stalled,
+			MaxConcurrentStreams: limits.MaxStreamsPerConn, WriteByteTimeout: limits.HTTP2StallTimeout,
 			// The least: a frame that is announced is made room for, and bodies are none
 			// of what is answered.
 			MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 1,
@@ -106,11 +106,11 @@ func (l serverLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	switch {
 	case strings.Contains(text, "TLS handshake error"):
-		if n, due := l.s.handshakes.Count(); due {
+		if n, due := l.s.handshakes.Allow(); due {
 			l.s.log.Warn("a scraper's TLS handshake failed", "error", text, "failed", n)
 		}
 	case strings.HasPrefix(text, "http2: ") && !strings.Contains(text, "panic"):
-		if n, due := l.s.prefaces.Count(); due {
+		if n, due := l.s.prefaces.Allow(); due {
 			l.s.log.Warn("a scraper's connection over HTTP/2 failed", "error", text, "failed", n)
 		}
 	default:
@@ -120,15 +120,15 @@ func (l serverLog) Write(line []byte) (int, error) {
 }
 
 // connState counts the connections of scrapers, makes room where they are more than
-// limits.Clients or limits.TLSClients, and ends those whose scraper does not take its
+// limits.MaxConns or limits.MaxTLSConns, and ends those whose scraper does not take its
 // answer.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	s.strangers.note(c, state)
 	switch state {
 	case http.StateNew:
-		most, of := int64(limits.Clients), anyConn
+		most, of := int64(limits.MaxConns), anyConn
 		if isTLS(c) {
-			most, of = limits.TLSClients, isTLS
+			most, of = limits.MaxTLSConns, isTLS
 		}
 		if s.conns.Add(1) > most && !s.makeRoom(c, of) {
 			c.Close()
@@ -153,15 +153,15 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // notTaken notes that a connection was reset whose scraper did not take its answer.
 func (s *Server) notTaken() {
 	s.metrics.notTaken.Inc()
-	if n, due := s.resets.Count(); due {
-		s.log.Warn("scrapers do not take their answers, and are disconnected: after some time, or when too many others have one to take", "most", limits.Slow, "disconnected", n)
+	if n, due := s.resets.Allow(); due {
+		s.log.Warn("scrapers do not take their answers, and are disconnected: after some time, or when too many others have one to take", "most", limits.MaxUndrained, "disconnected", n)
 	}
 }
 
 // unasked notes that a connection was reset that sent too much without a request.
 func (s *Server) unasked(scraper net.Addr) {
-	if n, due := s.overrun.Count(); due {
-		s.log.Warn("connections are reset on which comes more than a request takes", "address", scraper.String(), "most", limits.Unasked, "reset", n)
+	if n, due := s.overrun.Allow(); due {
+		s.log.Warn("connections are reset on which comes more than a request takes", "address", scraper.String(), "most", limits.MaxPreRequestBytes, "reset", n)
 	}
 }
 
@@ -193,7 +193,7 @@ func (s *Server) Shutdown(ctx context.Context) error { return s.http1.Shutdown(c
 // that are new or gone and forget those gone long ago. It gives a line that says
 // how they all are to report, now and whenever it may have changed.
 func (s *Server) Watch(ctx context.Context, report func(status string)) {
-	tick := time.NewTicker(limits.SweepInterval)
+	tick := time.NewTicker(limits.ReconcileInterval)
 	defer tick.Stop()
 	for {
 		if status := s.status(ctx); ctx.Err() == nil {
@@ -215,7 +215,7 @@ func (s *Server) Watch(ctx context.Context, report func(status string)) {
 
 // Retarget makes file the targets file, or, if reading it failed with err, keeps
 // the one before and says so until one can be read.
-func (s *Server) Retarget(file config.File, err error) {
+func (s *Server) Retarget(file targetsfile.File, err error) {
 	if err == nil {
 		s.logOpened(s.catalog.File(), file)
 		s.catalog.Use(file)
@@ -226,7 +226,7 @@ func (s *Server) Retarget(file config.File, err error) {
 
 // logOpened logs which targets all scrapers may see by the file after, and not by that
 // before: that may be a mistake.
-func (s *Server) logOpened(before, after config.File) {
+func (s *Server) logOpened(before, after targetsfile.File) {
 	for _, name := range slices.Sorted(maps.Keys(before.Targets)) {
 		if before.Targets[name].Allow != nil && after.Target(name).Allow == nil && !after.Target(name).Disabled {
 			s.log.Warn("the targets file lets every scraper see a target that it kept from some", "target", name)
@@ -249,14 +249,14 @@ func (s *Server) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there := make(map[sockdir.ID]bool, len(entries))
+	there := make(map[socketdir.ID]bool, len(entries))
 	for _, e := range entries {
 		if socket, err := s.catalog.Find(ctx, e.Name, s.catalog.Target(e.Name)); err == nil {
 			there[socket.ID] = true
 		}
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %s", sockdir.ErrHangs, s.folder)
+		return fmt.Errorf("%w: %s", socketdir.ErrTimeout, s.folder)
 	}
 	s.client.Retain(there)
 	s.targets.announce()

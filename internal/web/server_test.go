@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // aegis is a Server on a real listener, with the folder it serves and its log.
@@ -35,7 +35,7 @@ func start(t *testing.T) *aegis {
 	dir := t.TempDir()
 	log := new(syncBuffer)
 	s := New(Config{
-		Folder: sockdir.New(dir), Version: "1.2.3", Revision: "abc",
+		Folder: socketdir.New(dir), Version: "1.2.3", Revision: "abc",
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

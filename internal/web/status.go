@@ -33,7 +33,7 @@ func (s *Server) status(ctx context.Context) string {
 			fine++
 		default:
 			failing++
-			if failing <= limits.StatusTargets {
+			if failing <= limits.MaxStatusTargets {
 				reasons = append(reasons, fmt.Sprintf("%s: %v", e.Name, cause(t.state.err)))
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/conn"
 	"tulpa.dev/cadey/aegis/internal/http1"
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -38,7 +39,7 @@ func (s *strangers) note(c net.Conn, state http.ConnState) {
 		if s.all == nil {
 			s.all = make(map[net.Conn]stranger)
 		}
-		s.all[c] = stranger{from: Neighbourhood(c.RemoteAddr().String()), idle: true, since: time.Now()}
+		s.all[c] = stranger{from: conn.SourcePrefix(c.RemoteAddr().String()), idle: true, since: time.Now()}
 	case is && state == http.StateActive:
 		s.all[c] = stranger{from: known.from}
 	case is && state == http.StateIdle:
@@ -68,7 +69,7 @@ func (s *strangers) oneFor(c net.Conn, of func(net.Conn) bool) (one net.Conn) {
 			counts[is.from]++
 		}
 	}
-	own, late := Neighbourhood(c.RemoteAddr().String()), time.Now().Add(-limits.ReadHeaderTimeout)
+	own, late := conn.SourcePrefix(c.RemoteAddr().String()), time.Now().Add(-limits.ReadHeaderTimeout)
 	var first stranger
 	for other, is := range s.all {
 		if !is.idle || !of(other) || !is.refused && is.since.After(late) && (is.from == own || counts[is.from] < counts[own]) {
@@ -82,22 +83,6 @@ func (s *strangers) oneFor(c net.Conn, of func(net.Conn) bool) (one net.Conn) {
 	return one
 }
 
-// Neighbourhood is whose an address is: of IPv6, one has many, but for those of a
-// tunnel.
-func Neighbourhood(remote string) netip.Prefix {
-	addr, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := addr.Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() && !ip.IsPrivate() {
-		bits = 64
-	}
-	prefix, _ := ip.Prefix(bits)
-	return prefix
-}
-
 // makeRoom ends a stranger to make room for c, among those of a kind, and reports whether
 // there was one.
 func (s *Server) makeRoom(c net.Conn, of func(net.Conn) bool) bool {
@@ -105,7 +90,7 @@ func (s *Server) makeRoom(c net.Conn, of func(net.Conn) bool) bool {
 	if one == nil {
 		return false
 	}
-	if n, due := s.crowded.Count(); due {
+	if n, due := s.crowded.Allow(); due {
 		s.log.Warn("there are as many connections as may be, and of those that were let in with no request some are ended", "ended", n)
 	}
 	if !http1.Reset(one) {
@@ -118,7 +103,7 @@ func (s *Server) makeRoom(c net.Conn, of func(net.Conn) bool) bool {
 // moment until it is gone.
 func (s *Server) full(c net.Conn) bool {
 	n := s.Connections()
-	return n >= limits.Clients && (n >= limits.Clients+limits.Clients/8 || !s.makeRoom(c, anyConn))
+	return n >= limits.MaxConns && (n >= limits.MaxConns+limits.MaxConns/8 || !s.makeRoom(c, anyConn))
 }
 
 func anyConn(net.Conn) bool { return true }

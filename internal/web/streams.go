@@ -11,7 +11,7 @@ import (
 
 // streams are the requests over HTTP/2. A scraper has many on one connection, and need
 // not take the answer of any: each holds a goroutine and memory until it does. There
-// are at most limits.Streams; one more ends the connection that has most.
+// are at most limits.MaxStreams; one more ends the connection that has most.
 type streams struct {
 	mu  sync.Mutex
 	n   int
@@ -29,8 +29,8 @@ type multiplexed struct {
 func (s *streams) enter(c net.Conn) (most net.Conn, entered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.n >= limits.Streams {
-		if most = s.most(); most == nil || most == c || s.n >= 2*limits.Streams {
+	if s.n >= limits.MaxStreams {
+		if most = s.most(); most == nil || most == c || s.n >= 2*limits.MaxStreams {
 			return most, false
 		}
 	}
@@ -83,8 +83,8 @@ func (s *Server) Streams(next http.Handler) http.Handler {
 		most, entered := s.streams.enter(c)
 		if most != nil {
 			http1.Reset(most)
-			if n, due := s.aborts.Count(); due {
-				s.log.Warn("connections over HTTP/2 are ended: more requests than may be are under way, and these have most", "most", limits.Streams, "address", most.RemoteAddr().String(), "ended", n)
+			if n, due := s.aborts.Allow(); due {
+				s.log.Warn("connections over HTTP/2 are ended: more requests than may be are under way, and these have most", "most", limits.MaxStreams, "address", most.RemoteAddr().String(), "ended", n)
 			}
 		}
 		if !entered {

@@ -13,10 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tulpa.dev/cadey/aegis/internal/config"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // outcome is how one scrape went.
@@ -63,7 +63,7 @@ type target struct {
 
 // targets remembers how scrapes went: for the page, the log and the series.
 // Only what was a socket when it was scraped is remembered, and not more than
-// limits.Targets.
+// limits.MaxTargets.
 type targets struct {
 	catalog *Catalog
 	log     *slog.Logger
@@ -72,14 +72,14 @@ type targets struct {
 
 	mu             sync.Mutex
 	byName         map[string]*target
-	read           *config.File    // whose targets were looked for in the folder
-	listed         map[string]bool // sockets seen by the last sweep
-	alike          string          // one of those that has the labels of another
-	folderErr      error           // as last logged
+	read           *targetsfile.File // whose targets were looked for in the folder
+	listed         map[string]bool   // sockets seen by the last sweep
+	alike          string            // one of those that has the labels of another
+	folderErr      error             // as last logged
 	reservedLogged bool
 }
 
-// overflow stands in the target label for targets beyond limits.Targets. No
+// overflow stands in the target label for targets beyond limits.MaxTargets. No
 // name can be it.
 const overflow = "(other)"
 
@@ -100,7 +100,7 @@ func (ts *targets) record(name string, found bool, o outcome) bool {
 	switch {
 	case t == nil && !found:
 		return false
-	case t == nil && len(ts.byName) >= limits.Targets:
+	case t == nil && len(ts.byName) >= limits.MaxTargets:
 		ts.scrapes.WithLabelValues(overflow, o.result).Inc()
 		return true
 	case t == nil:
@@ -155,7 +155,7 @@ func (ts *targets) lastCount(name string) lastCount {
 	if t := ts.byName[name]; t != nil {
 		return lastCount{at: t.countedAt, bytes: t.countedBytes}
 	}
-	return lastCount{never: len(ts.byName) >= limits.Targets}
+	return lastCount{never: len(ts.byName) >= limits.MaxTargets}
 }
 
 // isGone reports whether result means that name is no target any more. What has its
@@ -219,7 +219,7 @@ func (ts *targets) announce() {
 
 // sweep compares what is remembered with the folder. It returns the folder's
 // entries.
-func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
+func (ts *targets) sweep(ctx context.Context) ([]socketdir.Entry, error) {
 	limited, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
 	file := ts.catalog.file.Load()
@@ -254,9 +254,9 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 		case unserved[name] != nil:
 			ts.gone(name, t, outcome{at: now, result: Result(unserved[name]), err: unserved[name]})
 		default:
-			ts.gone(name, t, outcome{at: now, result: resultNotFound, err: sockdir.ErrNotFound})
+			ts.gone(name, t, outcome{at: now, result: resultNotFound, err: socketdir.ErrNotFound})
 		}
-		if !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetAfter {
+		if !t.goneSince.IsZero() && now.Sub(t.goneSince) >= limits.ForgetTimeout {
 			delete(ts.byName, name)
 			for result := range t.results {
 				ts.scrapes.DeleteLabelValues(name, result)
@@ -268,7 +268,7 @@ func (ts *targets) sweep(ctx context.Context) ([]sockdir.Entry, error) {
 
 // logAbsent logs once for file of which targets it says who may not see them, and the
 // folder has none of that name: the name may be misspelt.
-func (ts *targets) logAbsent(file *config.File, there func(name string) bool) {
+func (ts *targets) logAbsent(file *targetsfile.File, there func(name string) bool) {
 	if file == ts.read {
 		return
 	}
@@ -282,8 +282,8 @@ func (ts *targets) logAbsent(file *config.File, there func(name string) bool) {
 }
 
 // logAlike logs of two targets that Prometheus cannot tell apart, when they are new.
-func (ts *targets) logAlike(file *config.File) {
-	target, other := file.Alike(func(name string) bool { return ts.listed[name] })
+func (ts *targets) logAlike(file *targetsfile.File) {
+	target, other := file.DuplicateLabels(func(name string) bool { return ts.listed[name] })
 	if other != "" && other != ts.alike {
 		ts.log.Warn("two targets have the same labels, and Prometheus takes one for the other; give one other labels in the targets file", "target", target, "other", other)
 	}
@@ -308,7 +308,7 @@ func (ts *targets) back(t *target, now time.Time) {
 }
 
 // logFolder logs a change in whether the folder can be read.
-func (ts *targets) logFolder(entries []sockdir.Entry, err error) {
+func (ts *targets) logFolder(entries []socketdir.Entry, err error) {
 	if err != nil {
 		if ts.folderErr == nil || ts.folderErr.Error() != err.Error() {
 			ts.log.Warn("the folder of sockets cannot be read; scrapes fail until it can", "error", err)

@@ -8,10 +8,10 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Answer is a service's answer to a scrape: an exposition with status 200,
-// whole or, where it is larger than limits.Gather, so far without fault. It ends
+// Response is a service's answer to a scrape: an exposition with status 200,
+// whole or, where it is larger than limits.MaxBufferedBody, so far without fault. It ends
 // with Close.
-type Answer struct {
+type Response struct {
 	// ContentType and ContentEncoding are the service's, byte for byte; where
 	// it sends no type, DefaultContentType.
 	ContentType     string
@@ -31,7 +31,7 @@ type Answer struct {
 }
 
 // begin reads the head and gathers what is to be gathered of the body.
-func (a *Answer) begin() error {
+func (a *Response) begin() error {
 	h, err := a.e.readHead()
 	if err != nil {
 		return err
@@ -58,17 +58,17 @@ func (a *Answer) begin() error {
 }
 
 // copyTo copies the beginning of what is gathered to b.
-func (a *Answer) copyTo(b []byte) (n int) {
+func (a *Response) copyTo(b []byte) (n int) {
 	for _, part := range a.gathered {
 		n += copy(b[n:], part)
 	}
 	return n
 }
 
-// gather reads the body up to limits.Gather. Of one known to be larger, by its
+// gather reads the body up to limits.MaxBufferedBody. Of one known to be larger, by its
 // length or a chunk's, it takes only what has come by then, and what is to be
 // looked at.
-func (a *Answer) gather() error {
+func (a *Response) gather() error {
 	e := a.e
 	from := e.start
 	a.gathered = a.first[:0]
@@ -76,7 +76,7 @@ func (a *Answer) gather() error {
 		if err := a.take(); err != nil {
 			return err
 		}
-		enough := a.size > limits.Gather || a.size+a.framing.ahead() > limits.Gather && a.size >= lookedAt
+		enough := a.size > limits.MaxBufferedBody || a.size+a.framing.ahead() > limits.MaxBufferedBody && a.size >= lookedAt
 		if a.framing.done || enough {
 			a.gathered = append(a.gathered, e.block[from:e.end])
 			return nil
@@ -95,7 +95,7 @@ func (a *Answer) gather() error {
 }
 
 // take has the framing look at what has come.
-func (a *Answer) take() error {
+func (a *Response) take() error {
 	e := a.e
 	n, over, err := a.framing.take(e.block[e.start:e.end])
 	e.start += n
@@ -112,7 +112,7 @@ func (a *Answer) take() error {
 }
 
 // more reads more of the body.
-func (a *Answer) more() error {
+func (a *Response) more() error {
 	err := a.e.fill()
 	if err == io.EOF && a.framing.untilEOF() {
 		a.framing.done = true
@@ -126,12 +126,12 @@ func (a *Answer) more() error {
 
 // Length returns how many bytes the body has, or -1 where that is not known
 // before its end.
-func (a *Answer) Length() int64 { return a.length }
+func (a *Response) Length() int64 { return a.length }
 
 // WriteTo writes the body to w, once, and returns how many bytes w took. The
 // error wraps ErrCanceled if w failed, else it is the service's failure, and
 // what was written is not the whole body.
-func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
+func (a *Response) WriteTo(w io.Writer) (written int64, err error) {
 	if written, err = a.writeGathered(w); err != nil {
 		return written, scraperError(err)
 	}
@@ -142,7 +142,7 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 		// all others.
 		runtime.Gosched()
 		var n int64
-		if ahead := min(a.framing.ahead(), limits.SplicedAtOnce); splicer != nil && ahead >= limits.Block {
+		if ahead := min(a.framing.ahead(), limits.MaxSpliceSize); splicer != nil && ahead >= limits.BufferSize {
 			n, err = a.splice(splicer, ahead)
 		} else {
 			n, err = a.copy(w)
@@ -155,7 +155,7 @@ func (a *Answer) WriteTo(w io.Writer) (written int64, err error) {
 	return written, err
 }
 
-func (a *Answer) writeGathered(w io.Writer) (written int64, err error) {
+func (a *Response) writeGathered(w io.Writer) (written int64, err error) {
 	if all, ok := w.(AllWriter); ok {
 		return all.WriteAll(a.gathered)
 	}
@@ -177,7 +177,7 @@ type AllWriter interface {
 
 // copy copies what comes next, and what has come by then: each write wakes the
 // scraper, which costs more than a read.
-func (a *Answer) copy(w io.Writer) (written int64, err error) {
+func (a *Response) copy(w io.Writer) (written int64, err error) {
 	a.e.start, a.e.end = 0, 0
 	a.gathered = a.first[:0]
 	if err := a.more(); err != nil {
@@ -196,7 +196,7 @@ func (a *Answer) copy(w io.Writer) (written int64, err error) {
 }
 
 // taken takes what is in the block.
-func (a *Answer) taken() error {
+func (a *Response) taken() error {
 	err := a.take()
 	a.gathered = append(a.gathered, a.e.block[:a.e.end])
 	return err
@@ -204,7 +204,7 @@ func (a *Answer) taken() error {
 
 // another reads what has come into another block, if anything has and there is
 // one to spare.
-func (a *Answer) another() (came bool) {
+func (a *Response) another() (came bool) {
 	e := a.e
 	spare := takeSpare()
 	if spare == nil {
@@ -226,13 +226,13 @@ func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, er
 
 // Close ends the scrape. The connection is kept for another if the body was
 // read to its end.
-func (a *Answer) Close() {
+func (a *Response) Close() {
 	pool, service := a.pool, a.service // a is no more when it is finished.
 	pool.leave(service, a.e.finish(a.whole))
 }
 
 // recycle gives the memory of the answer back.
-func (a *Answer) recycle() {
+func (a *Response) recycle() {
 	a.gathered = nil
 	a.giveFull()
 	if a.e.block != nil {
@@ -241,7 +241,7 @@ func (a *Answer) recycle() {
 	}
 }
 
-func (a *Answer) giveFull() {
+func (a *Response) giveFull() {
 	for _, b := range a.full {
 		giveBlock(b)
 	}

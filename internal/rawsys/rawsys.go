@@ -1,4 +1,4 @@
-// Package nowait makes system calls that never wait, on descriptors that are
+// Package rawsys makes system calls that never wait, on descriptors that are
 // non-blocking, without telling Go's scheduler of them.
 //
 // Go takes every other system call for one that may last. While all is idle, its
@@ -6,12 +6,12 @@
 // looking fifty times whether that call has ended: on a daemon that answers one
 // scrape and is idle again that costs as much as the scrape. In exchange a call of
 // this package keeps its processor, and on one processor everybody waits with it. So
-// no call that may hang is made here: package sockdir says how it knows that of its
+// no call that may hang is made here: package socketdir says how it knows that of its
 // own.
 //
 // The package knows system calls only. Errors are plain unix.Errno; EINTR is none of
 // them.
-package nowait
+package rawsys
 
 import (
 	"strings"

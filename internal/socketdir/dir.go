@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"context"
@@ -18,13 +18,13 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Folder is a folder of sockets. The folder itself is opened anew at each use:
+// Dir is a folder of sockets. The folder itself is opened anew at each use:
 // it may be made later, unmounted, or removed and made again.
 //
 // Its file system may hang, and a system call that hangs holds a thread. So
 // calls return when their context ends, whatever has become of the system call
 // (see patience.go), unless it is known that it cannot hang (see glance.go).
-type Folder struct {
+type Dir struct {
 	path string
 	patience
 	looks  *sync.Pool // of *look, which are used again
@@ -32,19 +32,19 @@ type Folder struct {
 }
 
 // New returns the folder at path, which need not exist.
-func New(path string) Folder {
-	f := Folder{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path}}
+func New(path string) Dir {
+	f := Dir{path: path, patience: newPatience(), looks: new(sync.Pool), glance: &glancer{folder: path}}
 	f.looks.New = func() any { return newLook(f) }
 	return f
 }
 
 // String returns the path.
-func (f Folder) String() string { return f.path }
+func (f Dir) String() string { return f.path }
 
 // Lookup finds the socket that name means. The error wraps ErrNotFound (also
-// for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoFolder, ErrBusy
-// or ErrHangs.
-func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
+// for a name that is not valid), ErrNotSocket, ErrDenied, ErrNoDirectory, ErrBusy
+// or ErrTimeout.
+func (f Dir) Lookup(ctx context.Context, name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
@@ -55,14 +55,14 @@ func (f Folder) Lookup(ctx context.Context, name string) (Socket, error) {
 	return f.patientLookup(ctx, path)
 }
 
-// Outside finds the socket at path, which the operator names: anywhere, and with
+// LookupPath finds the socket at path, which the operator names: anywhere, and with
 // the patience that goes for the folder. The last element of path is not followed
 // if it is a link. The error is as Lookup's.
-func (f Folder) Outside(ctx context.Context, path string) (Socket, error) {
+func (f Dir) LookupPath(ctx context.Context, path string) (Socket, error) {
 	return f.patientLookup(ctx, path)
 }
 
-func (f Folder) patientLookup(ctx context.Context, path string) (Socket, error) {
+func (f Dir) patientLookup(ctx context.Context, path string) (Socket, error) {
 	l := f.looks.Get().(*look)
 	l.path = path
 	if !f.do(ctx, &l.job) {
@@ -81,13 +81,13 @@ type look struct {
 	err    error
 }
 
-func newLook(f Folder) *look {
+func newLook(f Dir) *look {
 	l := new(look)
 	l.job = job{run: func() { l.socket, l.err = f.lookup(l.path) }, late: func() { f.looks.Put(l) }}
 	return l
 }
 
-func (f Folder) lookup(path string) (Socket, error) {
+func (f Dir) lookup(path string) (Socket, error) {
 	var st unix.Stat_t
 	err := ignoringEINTR(func() error { return unix.Lstat(path, &st) })
 	if err != nil {
@@ -105,10 +105,10 @@ var (
 )
 
 // lookupError makes errno, met while looking at path, a failure to act on.
-func (f Folder) lookupError(path string, errno error) error {
+func (f Dir) lookupError(path string, errno error) error {
 	switch {
 	case errors.Is(errno, unix.ENOENT), errors.Is(errno, unix.ENOTDIR):
-		if err := f.check(); filepath.Dir(path) == f.path && errors.Is(err, ErrNoFolder) {
+		if err := f.check(); filepath.Dir(path) == f.path && errors.Is(err, ErrNoDirectory) {
 			return err
 		}
 		return fmt.Errorf("%w: there is no %s; see that its service runs, and listens there", ErrNotFound, path)
@@ -117,22 +117,22 @@ func (f Folder) lookupError(path string, errno error) error {
 	case exhausted(errno):
 		return fmt.Errorf("%w: looking at %s: %w", ErrBusy, path, errno)
 	default:
-		return fmt.Errorf("%w: looking at %s: %w", ErrNoFolder, path, errno)
+		return fmt.Errorf("%w: looking at %s: %w", ErrNoDirectory, path, errno)
 	}
 }
 
 // check reports whether the folder is there and can be searched.
-func (f Folder) check() error {
+func (f Dir) check() error {
 	st, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return f.denied(f.path)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s does not exist (yet): make it or mount it, or name another with -sockdir", ErrNoFolder, f)
+		return fmt.Errorf("%w: %s does not exist (yet): make it or mount it, or name another with -sockdir", ErrNoDirectory, f)
 	case err != nil:
-		return fmt.Errorf("%w: looking at %s: %w", ErrNoFolder, f, errors.Unwrap(err))
+		return fmt.Errorf("%w: looking at %s: %w", ErrNoDirectory, f, errors.Unwrap(err))
 	case !st.IsDir():
-		return fmt.Errorf("%w: %s is no folder; name one with -sockdir", ErrNoFolder, f)
+		return fmt.Errorf("%w: %s is no folder; name one with -sockdir", ErrNoDirectory, f)
 	}
 	if unix.Access(f.path, unix.X_OK) != nil {
 		return f.denied(f.path)
@@ -150,13 +150,13 @@ type Entry struct {
 }
 
 // List reads the folder and returns its entries, sorted by name. Files that are
-// neither called NAME.sock nor sockets are left out. The error wraps ErrNoFolder, ErrDenied, ErrBusy or
-// ErrHangs.
-func (f Folder) List(ctx context.Context) ([]Entry, error) {
+// neither called NAME.sock nor sockets are left out. The error wraps ErrNoDirectory, ErrDenied, ErrBusy or
+// ErrTimeout.
+func (f Dir) List(ctx context.Context) ([]Entry, error) {
 	return patiently(ctx, f, f.list, nothing)
 }
 
-func (f Folder) list() ([]Entry, error) {
+func (f Dir) list() ([]Entry, error) {
 	d, err := os.Open(f.path)
 	if err != nil {
 		return nil, f.listError(err)
@@ -164,7 +164,7 @@ func (f Folder) list() ([]Entry, error) {
 	defer d.Close()
 	var entries []Entry
 	for {
-		files, err := d.ReadDir(limits.ReadAtOnce)
+		files, err := d.ReadDir(limits.ReadDirBatchSize)
 		entries = f.appendEntries(entries, files)
 		runtime.Gosched() // Scrapes are to have their turn, however many there are.
 		if err == io.EOF {
@@ -178,7 +178,7 @@ func (f Folder) list() ([]Entry, error) {
 	return entries, nil
 }
 
-func (f Folder) appendEntries(entries []Entry, files []fs.DirEntry) []Entry {
+func (f Dir) appendEntries(entries []Entry, files []fs.DirEntry) []Entry {
 	for _, file := range files {
 		name, ok := strings.CutSuffix(file.Name(), Suffix)
 		isSocket := file.Type() == fs.ModeSocket
@@ -199,7 +199,7 @@ func (f Folder) appendEntries(entries []Entry, files []fs.DirEntry) []Entry {
 	return entries
 }
 
-func (f Folder) listError(err error) error {
+func (f Dir) listError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return f.denied(f.path)
@@ -209,7 +209,7 @@ func (f Folder) listError(err error) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: reading %s: %w", ErrNoFolder, f, errors.Unwrap(err))
+	return fmt.Errorf("%w: reading %s: %w", ErrNoDirectory, f, errors.Unwrap(err))
 }
 
 // exhausted reports whether err says that this process or machine is out of

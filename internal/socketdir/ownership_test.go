@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"errors"
@@ -27,14 +27,14 @@ func TestAccess(t *testing.T) {
 	if err := os.Symlink("theirs.sock", filepath.Join(dir, "link.sock")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := New(dir).Access(t.Context(), entries)
-	want := []Access{{"root", "root", 0o2755}, {}, {"4711", "4712", 0o660}, {"root", "root", 0o777}}
+	got, err := New(dir).Ownership(t.Context(), entries)
+	want := []Ownership{{"root", "root", 0o2755}, {}, {"4711", "4712", 0o660}, {"root", "root", 0o777}}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 
-	if _, err := New(dir+"/absent").Access(t.Context(), entries); !errors.Is(err, ErrNoFolder) {
-		t.Errorf("without the folder: %v, want ErrNoFolder", err)
+	if _, err := New(dir+"/absent").Ownership(t.Context(), entries); !errors.Is(err, ErrNoDirectory) {
+		t.Errorf("without the folder: %v, want ErrNoDirectory", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package config
+package targetsfile
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // File is what a targets file says. The zero value is that of a file that says
@@ -46,9 +46,9 @@ type Allow struct {
 	Certificates []string
 }
 
-// Reserved is the one valid name that is no target's: it is that of a page of
+// ReservedName is the one valid name that is no target's: it is that of a page of
 // Aegis' own.
-const Reserved = "metrics"
+const ReservedName = "metrics"
 
 // Default is a target of which no file says anything.
 var Default = Target{Path: "/metrics"}
@@ -81,15 +81,15 @@ func read(path string) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%w; it is read as %s", err, sockdir.Whoami())
+		return nil, fmt.Errorf("%w; it is read as %s", err, socketdir.CurrentUser())
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limits.TargetsFile+1))
-	if err == nil && len(text) > limits.TargetsFile {
-		err = fmt.Errorf("%s is larger than %d MiB", path, limits.TargetsFile>>20)
+	text, err := io.ReadAll(io.LimitReader(f, limits.MaxTargetsFileSize+1))
+	if err == nil && len(text) > limits.MaxTargetsFileSize {
+		err = fmt.Errorf("%s is larger than %d MiB", path, limits.MaxTargetsFileSize>>20)
 	}
 	return text, err
 }

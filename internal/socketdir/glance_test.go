@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 )
 
 // nearFolder returns a folder that is near, with a first socket in it.
-func nearFolder(t *testing.T) Folder {
+func nearFolder(t *testing.T) Dir {
 	t.Helper()
 	f := New(t.TempDir())
 	listen(t, f.path, "first", "")
@@ -24,14 +24,14 @@ func nearFolder(t *testing.T) Folder {
 }
 
 // atAGlance looks at name in f when that was judged as it is.
-func atAGlance(t *testing.T, f Folder, name string) (ID, bool) {
+func atAGlance(t *testing.T, f Dir, name string) (ID, bool) {
 	t.Helper()
 	awaitVerdict(t, f)
 	return f.glance.look(filepath.Join(f.path, name+Suffix))
 }
 
 // awaitVerdict waits until f was judged as it is.
-func awaitVerdict(t *testing.T, f Folder) {
+func awaitVerdict(t *testing.T, f Dir) {
 	t.Helper()
 	await(t, "a verdict", func() bool {
 		time.Sleep(limits.GlanceAge) // Until then what was trusted is.
@@ -154,8 +154,8 @@ func TestGlanceSeesMounts(t *testing.T) {
 			}
 			mount(t, over(f.path), "tmpfs", "") // As like the one before as can be.
 			distrusts("the next mount")
-			if _, err := f.Lookup(t.Context(), "first"); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoFolder) {
-				t.Errorf("Lookup in an empty mount: %v, want %v or %v", err, ErrNotFound, ErrNoFolder)
+			if _, err := f.Lookup(t.Context(), "first"); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoDirectory) {
+				t.Errorf("Lookup in an empty mount: %v, want %v or %v", err, ErrNotFound, ErrNoDirectory)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 // Suffix ends the file name of every socket: NAME.sock.
 const Suffix = ".sock"

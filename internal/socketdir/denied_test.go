@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"bufio"
@@ -98,7 +98,7 @@ func TestShellWord(t *testing.T) {
 		"it's $HOME; rm *":              `'it'\''s $HOME; rm *'`,
 		"":                              "''",
 	} {
-		got := ShellWord(word)
+		got := ShellQuote(word)
 		if got != want {
 			t.Errorf("%q: %s, want %s", word, got, want)
 		}

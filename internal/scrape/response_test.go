@@ -22,7 +22,7 @@ const (
 )
 
 func TestAnswers(t *testing.T) {
-	big := strings.Repeat("x 1\n", limits.Gather/4+1000)
+	big := strings.Repeat("x 1\n", limits.MaxBufferedBody/4+1000)
 	for _, tt := range []struct {
 		name     string
 		response string
@@ -38,7 +38,7 @@ func TestAnswers(t *testing.T) {
 		{name: "to the end of the connection", response: ok + plain + "\r\nx 1\n", body: "x 1\n"},
 		{name: "HTTP/1.0", response: "HTTP/1.0 200 OK\r\n" + plain + "\r\nx 1\n", body: "x 1\n"},
 		{name: "empty", response: ok + plain + "Content-Length: 0\r\n\r\n", body: ""},
-		{name: "interim answers first", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.Interim) + ok + plain + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n"},
+		{name: "interim answers first", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.MaxInterimResponses) + ok + plain + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n"},
 		{name: "no type", response: ok + "Content-Length: 4\r\n\r\nx 1\n", body: "x 1\n", kind: DefaultContentType},
 		{name: "gzip", response: ok + plain + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b<", body: "\x1f\x8b<", encoding: "gzip"},
 		{name: "protobuf", response: ok + "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\nContent-Length: 3\r\n\r\n\x00<{", body: "\x00<{", kind: "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"},
@@ -47,7 +47,7 @@ func TestAnswers(t *testing.T) {
 		{name: "large, length", response: ok + plain + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)) + big, body: big},
 		{name: "large, chunked", response: ok + plain + chunked + fmt.Sprintf("\r\n%x\r\n", len(big)) + big + "\r\n0\r\n\r\n", body: big},
 		{name: "large, to the end of the connection", response: ok + plain + "\r\n" + big, body: big},
-		{name: "as large as is gathered", response: ok + plain + "\r\n" + big[:limits.Gather], body: big[:limits.Gather]},
+		{name: "as large as is gathered", response: ok + plain + "\r\n" + big[:limits.MaxBufferedBody], body: big[:limits.MaxBufferedBody]},
 
 		{name: "another status", response: "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "503 Service Unavailable"},
 		{name: "no /metrics", response: "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", err: ErrStatus, says: "serves no /metrics"},
@@ -59,17 +59,17 @@ func TestAnswers(t *testing.T) {
 		{name: "HTML without a type", response: ok + "Content-Length: 12\r\n\r\n\n<!DOCTYPE h>", err: ErrNotMetrics, says: "HTML"},
 		{name: "JSON said to be text", response: ok + plain + "Content-Length: 12\r\n\r\n{\"up\": true}", err: ErrNotMetrics, says: "JSON"},
 		{name: "large HTML without a type", response: ok + "Content-Length: 9999999\r\n\r\n<html>" + big, err: ErrNotMetrics, says: "HTML"},
-		{name: "HTML behind a head that fills its block", response: ok + plain + filler(limits.Block-len(ok+plain)-2) + "\r\n<html>", err: ErrNotMetrics, says: "HTML"},
+		{name: "HTML behind a head that fills its block", response: ok + plain + filler(limits.BufferSize-len(ok+plain)-2) + "\r\n<html>", err: ErrNotMetrics, says: "HTML"},
 		{name: "a control character in the type", response: ok + "Content-Type: text/plain; a=\x01\r\nContent-Length: 0\r\n\r\n", err: ErrInvalid},
 		{name: "not HTTP", response: "SSH-2.0-OpenSSH_9.2\r\n", err: ErrInvalid, says: "malformed HTTP"},
 		{name: "escape sequences in the fault", response: "\x1b[2J\x07 evil\r\n\r\n", err: ErrInvalid},
 		{name: "HTTP/2", response: "HTTP/2.0 200 OK\r\n\r\n", err: ErrInvalid, says: "HTTP/2.0"},
 		{name: "switching protocols", response: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", err: ErrInvalid},
-		{name: "interim answers without end", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.Interim+1) + ok + "\r\n", err: ErrInvalid, says: "interim"},
+		{name: "interim answers without end", response: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.MaxInterimResponses+1) + ok + "\r\n", err: ErrInvalid, says: "interim"},
 		{name: "two lengths", response: ok + plain + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nx 1\n", err: ErrInvalid},
 		{name: "a negative length", response: ok + plain + "Content-Length: -4\r\n\r\nx 1\n", err: ErrInvalid},
 		{name: "a bad chunk", response: ok + plain + chunked + "\r\nzz\r\nx 1\n\r\n0\r\n\r\n", err: ErrInvalid},
-		{name: "a head too large", response: ok + "X: " + strings.Repeat("a", limits.Head) + "\r\n\r\n", err: ErrInvalid, says: "64 KiB"},
+		{name: "a head too large", response: ok + "X: " + strings.Repeat("a", limits.MaxResponseHead) + "\r\n\r\n", err: ErrInvalid, says: "64 KiB"},
 		{name: "nothing", response: "", err: ErrTruncated, says: "without answering"},
 		{name: "half a head", response: ok + "Content-Ty", err: ErrTruncated},
 		{name: "half a length", response: ok + plain + "Content-Length: 9\r\n\r\nx 1\n", err: ErrTruncated},
@@ -78,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		{name: "gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + gzipped("x 1\n"), body: gzipped("x 1\n"), encoding: "gzip"},
 		{name: "no gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + "x 1, and no more than that\n", err: ErrInvalid, says: "cannot be unpacked"},
 		{name: "large gzip, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + big, err: ErrInvalid, says: "gzip of more than 256 KiB"},
-		{name: "a bomb, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + gzipped(strings.Repeat("\n", limits.Unpacked)), err: ErrInvalid, says: "more than 16 MiB"},
+		{name: "a bomb, to the end of the connection", response: ok + plain + "Content-Encoding: gzip\r\n\r\n" + gzipped(strings.Repeat("\n", limits.MaxDecompressed)), err: ErrInvalid, says: "more than 16 MiB"},
 		{name: "large protobuf, to the end of the connection", response: ok + "Content-Type: " + protobufType + "\r\n\r\n" + big, err: ErrInvalid, says: "protobuf of more than 256 KiB"},
 		{name: "brotli, to the end of the connection", response: ok + plain + "Content-Encoding: br\r\n\r\nx", err: ErrInvalid, says: "its body is br, and nothing but"},
 		{name: "nothing, to the end of the connection", response: ok + plain + "\r\n", err: ErrTruncated, says: "before its body"},
@@ -99,7 +99,7 @@ func TestAnswers(t *testing.T) {
 					t.Errorf("error %q should say %q, and that in one line", err, tt.says)
 				}
 			} else {
-				want := Answer{ContentType: tt.kind, ContentEncoding: tt.encoding}
+				want := Response{ContentType: tt.kind, ContentEncoding: tt.encoding}
 				if want.ContentType == "" {
 					want.ContentType = "text/plain; version=0.0.4"
 				}
@@ -161,7 +161,7 @@ func TestBounds(t *testing.T) {
 // What shows that a body is no exposition may come late, and byte by byte.
 func TestNotMetricsInPieces(t *testing.T) {
 	const html = " \n<html>"
-	body := html + strings.Repeat("x 1\n", limits.Gather/4)
+	body := html + strings.Repeat("x 1\n", limits.MaxBufferedBody/4)
 	for name, head := range map[string]string{
 		"a length":      plain + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)),
 		"a chunk":       plain + chunked + fmt.Sprintf("\r\n%x\r\n", len(body)),
@@ -216,11 +216,11 @@ func TestCutAtEveryByte(t *testing.T) {
 func TestLookingThroughIsBounded(t *testing.T) {
 	p := listen(t, t.TempDir(), saysAndCloses(ok+plain+"Content-Encoding: gzip\r\n\r\n"+gzipped("x 1\n")))
 	c := newClient(t)
-	looking.Add(limits.LookedThrough)
+	looking.Add(limits.MaxEOFChecks)
 	if _, _, err := p.scrape(t, c); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one more than may be looked through: %v, want %v", err, ErrTooMany)
 	}
-	looking.Add(-limits.LookedThrough)
+	looking.Add(-limits.MaxEOFChecks)
 	if _, _, err := p.scrape(t, c); err != nil {
 		t.Error(err)
 	}
@@ -310,7 +310,7 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 // What answers take of memory is bounded for all scrapes together, and does not
 // follow what is announced.
 func TestMemoryIsBounded(t *testing.T) {
-	const most = 96 << 20 // as limits.GatherTotal is to be
+	const most = 96 << 20 // as limits.MaxBufferedTotal is to be
 	before := blocksInUse.Load()
 	var held []*block
 	for {
@@ -336,7 +336,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for _, b := range held {
 		giveBlock(b)
 	}
-	p = listen(t, t.TempDir(), hangs(fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n1", ok, plain, limits.Gather)))
+	p = listen(t, t.TempDir(), hangs(fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n1", ok, plain, limits.MaxBufferedBody)))
 	done := make(chan error)
 	go func() {
 		_, _, err := scrapeSocket(t.Context(), c, p.socket(t), scraper(t, "", 200*time.Millisecond))
@@ -354,7 +354,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 // Of an answer that streams one block is held, once what was gathered is written.
 func TestMemoryOfAStream(t *testing.T) {
-	big := strings.Repeat("x 1\n", limits.Gather/4+limits.Block)
+	big := strings.Repeat("x 1\n", limits.MaxBufferedBody/4+limits.BufferSize)
 	chunk := func(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
 	const few = 100_000 // per chunk that is not known to be of a large body
 	for name, response := range map[string]string{
@@ -412,10 +412,10 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestWriteErrorsAreTheScrapers(t *testing.T) {
-	big := strings.Repeat("x 1\n", limits.Gather/4+100_000)
+	big := strings.Repeat("x 1\n", limits.MaxBufferedBody/4+100_000)
 	p := listen(t, t.TempDir(), says(ok+plain+chunked+fmt.Sprintf("\r\n%x\r\n", len(big))+big+"\r\n0\r\n\r\n"))
 	c := newClient(t)
-	for _, n := range []int{0, limits.Gather + 200_000} {
+	for _, n := range []int{0, limits.MaxBufferedBody + 200_000} {
 		a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ type DeniedError struct {
 
 // Error says it all of Aegis as it runs.
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("%v: %s and Aegis runs as %s; %s%s", ErrDenied, e.Found, Whoami(), e.Needs, e.Remedy)
+	return fmt.Sprintf("%v: %s and Aegis runs as %s; %s%s", ErrDenied, e.Found, CurrentUser(), e.Needs, e.Remedy)
 }
 
 // Unwrap returns ErrDenied.
@@ -56,25 +56,25 @@ func remedy(path string, st *unix.Stat_t) string {
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
 		if st.Mode&owner == 0 {
-			commands = append(commands, "chmod u+w "+ShellWord(path))
+			commands = append(commands, "chmod u+w "+ShellQuote(path))
 		}
 	case shared != st.Gid:
-		commands = append(commands, "chgrp "+plainGroup(shared)+" "+ShellWord(path))
+		commands = append(commands, "chgrp "+plainGroup(shared)+" "+ShellQuote(path))
 		fallthrough
 	default:
 		if st.Mode&group == 0 {
-			commands = append(commands, "chmod g+w "+ShellWord(path))
+			commands = append(commands, "chmod g+w "+ShellQuote(path))
 		}
 	}
 	if len(commands) == 0 {
-		return "the socket's own permissions are no hindrance: chmod g+x " + ShellWord(filepath.Dir(path)) + ", or a security module (AppArmor, SELinux) forbids it"
+		return "the socket's own permissions are no hindrance: chmod g+x " + ShellQuote(filepath.Dir(path)) + ", or a security module (AppArmor, SELinux) forbids it"
 	}
 	return strings.Join(commands, " && ") + "; and so that it stays so, Group=" + plainGroup(shared) + " and UMask=0007 in the service's unit"
 }
 
 // denied says that path, in or of the folder, cannot be reached, and which
 // folder is in the way: the nearest that can be seen at all.
-func (f Folder) denied(path string) error {
+func (f Dir) denied(path string) error {
 	way := f.path
 	if path != f.path && !strings.HasPrefix(path, f.path+"/") {
 		way = filepath.Dir(path)
@@ -86,7 +86,7 @@ func (f Folder) denied(path string) error {
 	e := &DeniedError{
 		Found:  "looking at " + path + ": the folder " + way + " is " + ownership(&st),
 		Needs:  "that needs search permission on each folder above: ",
-		Remedy: "chmod o+x " + ShellWord(way),
+		Remedy: "chmod o+x " + ShellQuote(way),
 	}
 	if way == f.path {
 		e.Needs, e.Remedy = "that needs search and read permission on the folder of sockets: ", folderRemedy(way, &st)
@@ -98,11 +98,11 @@ func (f Folder) denied(path string) error {
 func folderRemedy(path string, st *unix.Stat_t) string {
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
-		return "chmod u+rx " + ShellWord(path)
+		return "chmod u+rx " + ShellQuote(path)
 	case !isOurs(st.Gid):
-		return "chgrp " + plainGroup(sharedGroup(st.Gid)) + " " + ShellWord(path) + " && chmod g+rx " + ShellWord(path)
+		return "chgrp " + plainGroup(sharedGroup(st.Gid)) + " " + ShellQuote(path) + " && chmod g+rx " + ShellQuote(path)
 	}
-	return "chmod g+rx " + ShellWord(path)
+	return "chmod g+rx " + ShellQuote(path)
 }
 
 // isOurs reports whether this process is in the group gid, as far as can be seen.
@@ -120,8 +120,8 @@ func sharedGroup(folder uint32) uint32 {
 	return mine[len(mine)-1]
 }
 
-// ShellWord is s as a shell takes it for one word.
-func ShellWord(s string) string {
+// ShellQuote is s as a shell takes it for one word.
+func ShellQuote(s string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-@:+=,", r)
 	}
@@ -145,8 +145,8 @@ func ownership(st *unix.Stat_t) string {
 	return fmt.Sprintf("owner %s, group %s, mode %04o", owner, group, st.Mode&0o7777)
 }
 
-// Whoami says as which user and groups this process connects.
-func Whoami() string {
+// CurrentUser says as which user and groups this process connects.
+func CurrentUser() string {
 	var names []string
 	for _, gid := range groups() {
 		names = append(names, groupName(gid))

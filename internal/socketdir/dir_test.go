@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func listen(t *testing.T, dir, name, greeting string) *net.UnixListener {
 }
 
 // greeting connects to name and returns what its service says.
-func greeting(t *testing.T, f Folder, name string) (string, error) {
+func greeting(t *testing.T, f Dir, name string) (string, error) {
 	t.Helper()
 	s, err := f.Lookup(t.Context(), name)
 	if err != nil {
@@ -137,11 +137,11 @@ func TestFolderComesAndGoes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	f := New(dir)
 	for round := range 2 {
-		if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoFolder) {
-			t.Fatalf("round %d, before the folder is made: %v, want %v", round, err, ErrNoFolder)
+		if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoDirectory) {
+			t.Fatalf("round %d, before the folder is made: %v, want %v", round, err, ErrNoDirectory)
 		}
-		if _, err := f.List(t.Context()); !errors.Is(err, ErrNoFolder) {
-			t.Fatalf("round %d: List without a folder: %v, want %v", round, err, ErrNoFolder)
+		if _, err := f.List(t.Context()); !errors.Is(err, ErrNoDirectory) {
+			t.Fatalf("round %d: List without a folder: %v, want %v", round, err, ErrNoDirectory)
 		}
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -158,8 +158,8 @@ func TestFolderComesAndGoes(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoFolder) || !strings.Contains(err.Error(), "is no folder") {
-		t.Errorf("with a file in the folder's place: %v, want %v", err, ErrNoFolder)
+	if _, err := f.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoDirectory) || !strings.Contains(err.Error(), "is no folder") {
+		t.Errorf("with a file in the folder's place: %v, want %v", err, ErrNoDirectory)
 	}
 }
 
@@ -250,22 +250,22 @@ func TestFileSystemThatHangs(t *testing.T) {
 	defer cancel()
 	var started atomic.Int32
 	errs, late := make(chan error), make(chan int)
-	for range limits.FolderCalls + 10 {
+	for range limits.MaxBlockingFSCalls + 10 {
 		go func() {
 			_, err := patiently(ctx, f, func() (int, error) { started.Add(1); <-hang; return 1, nil }, func(n int) { late <- n })
 			errs <- err
 		}()
 	}
-	for range limits.FolderCalls + 10 {
-		if err := <-errs; !errors.Is(err, ErrHangs) {
-			t.Errorf("error %v, want %v", err, ErrHangs)
+	for range limits.MaxBlockingFSCalls + 10 {
+		if err := <-errs; !errors.Is(err, ErrTimeout) {
+			t.Errorf("error %v, want %v", err, ErrTimeout)
 		}
 	}
-	if n := started.Load(); n != limits.FolderCalls {
-		t.Errorf("%d calls hang, want %d", n, limits.FolderCalls)
+	if n := started.Load(); n != limits.MaxBlockingFSCalls {
+		t.Errorf("%d calls hang, want %d", n, limits.MaxBlockingFSCalls)
 	}
 	close(hang)
-	for range limits.FolderCalls {
+	for range limits.MaxBlockingFSCalls {
 		select {
 		case <-late:
 		case <-time.After(10 * time.Second):

@@ -1,4 +1,4 @@
-package config
+package targetsfile
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/sockdir"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // source is the file as it is written.
@@ -110,9 +110,9 @@ func (f File) alike() (a, b string) {
 	return "", ""
 }
 
-// Alike returns a target of f, and one that f does not have and there knows, which have
+// DuplicateLabels returns a target of f, and one that f does not have and there knows, which have
 // the same labels in discovery; "" if there are none. Within f that is a fault.
-func (f File) Alike(there func(name string) bool) (target, other string) {
+func (f File) DuplicateLabels(there func(name string) bool) (target, other string) {
 	for _, name := range slices.Sorted(maps.Keys(f.Targets)) {
 		t := f.Targets[name]
 		job := t.Labels["job"]
@@ -151,9 +151,9 @@ const ofTargets = 2
 
 // plainKeys returns an error unless the keys of a mapping are few, and different names.
 func plainKeys(mapping *yaml.Node, depth int) error {
-	most, what := limits.TargetKeys, "keys"
+	most, what := limits.MaxTargetsFileKeys, "keys"
 	if depth == ofTargets {
-		most, what = limits.Targets, "targets"
+		most, what = limits.MaxTargets, "targets"
 	}
 	if n := len(mapping.Content) / 2; n > most {
 		return wrongAt(mapping.Line, "%d %s, and %d are the most", n, what, most)
@@ -194,14 +194,14 @@ func wrong(key, format string, args ...any) badKey {
 // target checks what is said of name, and returns all that is wrong.
 func (s targetSource) target(name string) (t Target, faults []badKey) {
 	t = Default
-	if !sockdir.ValidName(name) {
-		return t, []badKey{wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", sockdir.NameMax)}
+	if !socketdir.ValidName(name) {
+		return t, []badKey{wrong("", "not a valid name, which is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", socketdir.NameMax)}
 	}
-	if name == Reserved {
+	if name == ReservedName {
 		return t, []badKey{wrong("", "it is the name of a page of Aegis' own; give the target another, and here its socket")}
 	}
-	if short, ok := strings.CutSuffix(name, sockdir.Suffix); ok && s.Socket == nil {
-		return t, []badKey{wrong("", "it is the name of a file; the target is %q, without %s", short, sockdir.Suffix)}
+	if short, ok := strings.CutSuffix(name, socketdir.Suffix); ok && s.Socket == nil {
+		return t, []badKey{wrong("", "it is the name of a file; the target is %q, without %s", short, socketdir.Suffix)}
 	}
 	t.Disabled = s.Enabled != nil && !*s.Enabled
 	for _, set := range []func(*Target) error{s.setSocket, s.setPath, s.setProtocol, s.setTimeout, s.setLabels, s.setAllow} {
@@ -261,8 +261,8 @@ func (s targetSource) setTimeout(t *Target) error {
 		return nil
 	}
 	timeout, err := time.ParseDuration(*s.Timeout)
-	if err != nil || timeout < limits.ScrapeTimeoutMin || timeout > limits.ScrapeTimeoutMax {
-		return wrong("timeout", "timeout %q is no duration such as 5s or 1m30s, from %v to %v", *s.Timeout, limits.ScrapeTimeoutMin, limits.ScrapeTimeoutMax)
+	if err != nil || timeout < limits.MinScrapeTimeout || timeout > limits.MaxScrapeTimeout {
+		return wrong("timeout", "timeout %q is no duration such as 5s or 1m30s, from %v to %v", *s.Timeout, limits.MinScrapeTimeout, limits.MaxScrapeTimeout)
 	}
 	t.Timeout = timeout
 	return nil

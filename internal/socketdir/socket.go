@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"context"
@@ -23,17 +23,17 @@ func identity(st *unix.Stat_t) ID {
 	return ID{dev: uint64(st.Dev), ino: st.Ino, ctime: int64(st.Ctim.Sec), nsec: int64(st.Ctim.Nsec)}
 }
 
-// Socket is a socket found in a Folder.
+// Socket is a socket found in a Dir.
 type Socket struct {
 	ID     ID
-	folder Folder
+	folder Dir
 	path   string
 }
 
 // Dial connects to the socket, without blocking, and returns the identity of the one
 // reached, which is not ID if the socket was replaced since Lookup. It does not wait: a
 // full backlog is an error. The error wraps ErrNotFound, ErrNotSocket,
-// ErrRefused, ErrDenied, ErrNoFolder, ErrBusy or ErrHangs.
+// ErrRefused, ErrDenied, ErrNoDirectory, ErrBusy or ErrTimeout.
 func (s Socket) Dial(ctx context.Context) (*os.File, ID, error) {
 	if filepath.Dir(s.path) == s.folder.path {
 		if r, ok := s.folder.glance.dial(s.path); ok {
@@ -123,7 +123,7 @@ func (s Socket) dialError(err error, st *unix.Stat_t) error {
 }
 
 // checkKind returns an error unless mode, as stat(2) gives it of path, is a socket's.
-func (f Folder) checkKind(path string, mode uint32) error {
+func (f Dir) checkKind(path string, mode uint32) error {
 	advice := "; name the socket itself in the targets file"
 	if filepath.Dir(path) == f.path {
 		advice = ", where a socket should be; if nobody needs it, remove it and start the service anew"

@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"path/filepath"
@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/nowait"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // glancer looks at a folder's sockets, and connects to them, without a worker where
@@ -73,16 +73,16 @@ func (g *glancer) dial(path string) (reached, bool) {
 	if mount == 0 {
 		return reached{}, false
 	}
-	at, err := nowait.Open(path, unix.O_NOFOLLOW)
+	at, err := rawsys.Open(path, unix.O_NOFOLLOW)
 	if err != nil {
 		return reached{}, false
 	}
-	defer nowait.Close(at)
+	defer rawsys.Close(at)
 	id, ok := g.glance(at, "", unix.AT_EMPTY_PATH, mount)
 	if !ok {
 		return reached{}, false
 	}
-	fd, err := nowait.Connect(descriptorPath(at))
+	fd, err := rawsys.Connect(descriptorPath(at))
 	if err != nil {
 		return reached{}, false
 	}
@@ -104,7 +104,7 @@ func (g *glancer) glance(dir int, path string, flags int, mount uint64) (ID, boo
 }
 
 func statx(dir int, path string, flags int, st *unix.Statx_t) error {
-	return nowait.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, st)
+	return rawsys.Statx(dir, path, flags|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, st)
 }
 
 // mountOf returns the mount of which st is; 0 if the kernel, before Linux 6.8, has

@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"path/filepath"

@@ -1,8 +1,8 @@
-package web
+package conn
 
 import "testing"
 
-func TestNeighbourhood(t *testing.T) {
+func TestSourcePrefix(t *testing.T) {
 	for remote, want := range map[string]string{
 		"192.0.2.1:1":              "192.0.2.1/32",
 		"10.100.0.1:1":             "10.100.0.1/32",
@@ -14,7 +14,7 @@ func TestNeighbourhood(t *testing.T) {
 		"[::1]:1":                  "::/64",
 		"@":                        "invalid Prefix",
 	} {
-		if got := Neighbourhood(remote).String(); got != want {
+		if got := SourcePrefix(remote).String(); got != want {
 			t.Errorf("%s: %s, want %s", remote, got, want)
 		}
 	}

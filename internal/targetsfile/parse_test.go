@@ -1,4 +1,4 @@
-package config
+package targetsfile
 
 import (
 	"errors"
@@ -134,8 +134,8 @@ func TestFaults(t *testing.T) {
 		{"targets:\n  x:\n    <<: {allow: }\n", "line 3: a targets file has no aliases"},
 		{"targets:\n  x:\n    labels: {a: &n ~}\n    allow: *n\n", "line 4: a targets file has no aliases"},
 		{"targets:\n  x:\n    allow: []\n", `line 3: target "x": allow: cannot take a list for allow, which has addresses and certificates`},
-		{"targets:\n" + strings.Repeat(" x: {}\n", limits.Targets+1), "line 2: 10001 targets, and 10000 are the most"},
-		{strings.Repeat("#", limits.TargetsFile+1), "is larger than 4 MiB"},
+		{"targets:\n" + strings.Repeat(" x: {}\n", limits.MaxTargets+1), "line 2: 10001 targets, and 10000 are the most"},
+		{strings.Repeat("#", limits.MaxTargetsFileSize+1), "is larger than 4 MiB"},
 	} {
 		path := write(t, tt.text)
 		_, err := Read(path)
@@ -210,7 +210,7 @@ func TestAlike(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		if a, b := f.Alike(there); a+" "+b != want {
+		if a, b := f.DuplicateLabels(there); a+" "+b != want {
 			t.Errorf("%s: %q and %q, want %q", text, a, b, want)
 		}
 	}

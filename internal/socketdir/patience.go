@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 // patience has workers make the system calls that may hang, never more than
-// limits.FolderCalls at a time: each that hangs holds a thread.
+// limits.MaxBlockingFSCalls at a time: each that hangs holds a thread.
 type patience struct {
 	idle  chan *worker
 	hired chan struct{} // an element for each worker
@@ -18,8 +18,8 @@ type patience struct {
 
 func newPatience() patience {
 	return patience{
-		idle:  make(chan *worker, limits.FolderCalls),
-		hired: make(chan struct{}, limits.FolderCalls),
+		idle:  make(chan *worker, limits.MaxBlockingFSCalls),
+		hired: make(chan struct{}, limits.MaxBlockingFSCalls),
 	}
 }
 
@@ -125,9 +125,9 @@ func (w *worker) work(idle chan<- *worker) {
 	}
 }
 
-// patiently returns what call returns, or, if ctx ends before, ErrHangs; what
+// patiently returns what call returns, or, if ctx ends before, ErrTimeout; what
 // call returns later goes to discard.
-func patiently[T any](ctx context.Context, f Folder, call func() (T, error), discard func(T)) (T, error) {
+func patiently[T any](ctx context.Context, f Dir, call func() (T, error), discard func(T)) (T, error) {
 	var (
 		value, none T
 		err         error
@@ -149,4 +149,4 @@ func patiently[T any](ctx context.Context, f Folder, call func() (T, error), dis
 // nothing is what there is to do about a value that holds nothing.
 func nothing[T any](T) {}
 
-func (f Folder) hangs() error { return fmt.Errorf("%w: %s", ErrHangs, f) }
+func (f Dir) hangs() error { return fmt.Errorf("%w: %s", ErrTimeout, f) }

@@ -1,4 +1,4 @@
-package sockdir
+package socketdir
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access is to whom an entry belongs and what they may do with it.
-type Access struct {
+// Ownership is to whom an entry belongs and what they may do with it.
+type Ownership struct {
 	// Owner and Group are names, numbers where there is no name, Hidden, or
 	// empty if the entry is gone or may not be looked at.
 	Owner, Group string
@@ -22,28 +22,28 @@ type Access struct {
 // namespace, as under PrivateUsers=true.
 const Hidden = "hidden"
 
-// Access returns the access of each of the entries, in their order; File of one
-// outside the folder is an absolute path. It is one look, however many they are. The error wraps ErrNoFolder,
-// ErrDenied, ErrBusy or ErrHangs.
-func (f Folder) Access(ctx context.Context, entries []Entry) ([]Access, error) {
-	return patiently(ctx, f, func() ([]Access, error) { return f.access(entries) }, nothing)
+// Ownership returns the access of each of the entries, in their order; File of one
+// outside the folder is an absolute path. It is one look, however many they are. The error wraps ErrNoDirectory,
+// ErrDenied, ErrBusy or ErrTimeout.
+func (f Dir) Ownership(ctx context.Context, entries []Entry) ([]Ownership, error) {
+	return patiently(ctx, f, func() ([]Ownership, error) { return f.access(entries) }, nothing)
 }
 
-func (f Folder) access(entries []Entry) ([]Access, error) {
+func (f Dir) access(entries []Entry) ([]Ownership, error) {
 	d, err := os.Open(f.path)
 	if err != nil {
 		return nil, f.listError(err)
 	}
 	defer d.Close()
 	accounts := newAccounts()
-	all := make([]Access, len(entries))
+	all := make([]Ownership, len(entries))
 	for i, e := range entries {
 		var st unix.Stat_t
 		err := ignoringEINTR(func() error {
 			return unix.Fstatat(int(d.Fd()), e.File, &st, unix.AT_SYMLINK_NOFOLLOW)
 		})
 		if err == nil {
-			all[i] = Access{accounts.user(st.Uid), accounts.group(st.Gid), st.Mode & 0o7777}
+			all[i] = Ownership{accounts.user(st.Uid), accounts.group(st.Gid), st.Mode & 0o7777}
 		}
 	}
 	return all, nil

@@ -1,0 +1,46 @@
+package limits
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Semaphore bounds how many goroutines do one thing at a time. Others wait in
+// the order in which they came.
+type Semaphore struct {
+	slots *semaphore.Weighted
+	size  int
+}
+
+// NewSemaphore returns a Semaphore with size slots.
+func NewSemaphore(size int) *Semaphore {
+	return &Semaphore{slots: semaphore.NewWeighted(int64(size)), size: size}
+}
+
+// Size returns the number of slots.
+func (s *Semaphore) Size() int { return s.size }
+
+// TryAcquire takes a slot if one is free, and reports whether it did.
+func (s *Semaphore) TryAcquire() bool { return s.slots.TryAcquire(1) }
+
+// Acquire takes a slot, and reports whether it did. It waits for at most timeout,
+// and not beyond the end of ctx.
+func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
+	if s.TryAcquire() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return s.slots.Acquire(ctx, 1) == nil
+}
+
+// Release gives a slot back.
+func (s *Semaphore) Release() { s.slots.Release(1) }
+
+// Expensive bounds work that keeps the processor busy for milliseconds: TLS
+// handshakes, password hashes, pages, lists, Aegis' own metrics and decompression.
+// Scrapes need no slot, so they wait for at most MaxExpensive of these at a time,
+// however many are wanted.
+var Expensive = NewSemaphore(MaxExpensive)
