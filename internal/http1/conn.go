@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/http"
@@ -64,8 +65,7 @@ func newConn(s *Server, tcp *net.TCPConn, h *handover) (*conn, error) {
 	c.watch = time.AfterFunc(time.Hour, c.watchHangUp)
 	c.watch.Stop()
 	// As in net/http, the first request has to come at once.
-	c.idleUntil = time.Now().Add(limits.ReadHeaderTimeout)
-	c.SetReadDeadline(c.idleUntil)
+	c.SetReadDeadline(time.Now().Add(limits.ReadHeaderTimeout))
 	return c, nil
 }
 
@@ -135,12 +135,12 @@ func (c *conn) giveBuffer() {
 	}
 }
 
-// keepIdle gives the scraper time for its next request: limits.ClientIdleTimeout, less
-// a little, as setting a deadline costs more than looking at the clock.
+// keepIdle gives the client IdleTimeout for its next request, or up to an eighth less:
+// setting a deadline costs more than looking at the clock.
 func (c *conn) keepIdle() {
-	now := time.Now()
-	if c.idleUntil.Sub(now) < limits.ClientIdleTimeout*7/8 {
-		c.idleUntil = now.Add(limits.ClientIdleTimeout)
+	now, timeout := time.Now(), cmp.Or(c.server.IdleTimeout, limits.ClientIdleTimeout)
+	if c.idleUntil.Sub(now) < timeout*7/8 {
+		c.idleUntil = now.Add(timeout)
 		c.SetReadDeadline(c.idleUntil)
 	}
 }

@@ -27,6 +27,9 @@ type Server struct {
 	// not; a status without a body (204, 304) is none of this package's.
 	Handler http.Handler
 	Log     *slog.Logger
+	// IdleTimeout is how long a connection may wait for its next request;
+	// limits.ClientIdleTimeout if zero.
+	IdleTimeout time.Duration
 	// NotTaken is called for each connection that is reset since its scraper did not
 	// take an answer, if not nil.
 	NotTaken func()

@@ -123,7 +123,7 @@ func newClient(t *testing.T) *Client {
 func goroutines() (n int) {
 	all := make([]byte, 4<<20)
 	for stack := range bytes.SplitSeq(all[:runtime.Stack(all, true)], []byte("\n\n")) {
-		if !bytes.Contains(stack, []byte("sockdir.(*worker).work(")) {
+		if !bytes.Contains(stack, []byte("socketdir.(*worker).work(")) {
 			n++
 		}
 	}
