@@ -70,3 +70,8 @@ func (c *Client) InFlight() int {
 // Retain closes the connections that no scrape is using, but for those to
 // sockets in ids.
 func (c *Client) Retain(ids map[socketdir.ID]bool) { c.pool.retain(ids) }
+
+// Do is Get.
+func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
+	return c.Get(ctx, s, req)
+}

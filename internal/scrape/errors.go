@@ -53,7 +53,7 @@ func (e *exchange) timeoutError() error {
 	came, advice := fmt.Sprintf("%d bytes had come, head included", e.received), "if it is slow and does not hang, "+e.req.longer
 	if e.received == 0 {
 		came = "nothing had come"
-		if e.req.raw {
+		if e.req.Raw {
 			advice = "if it waits for a request, it speaks HTTP, and protocol: raw in the targets file is wrong"
 		}
 	}

@@ -220,7 +220,7 @@ func (e *exchange) line() ([]byte, error) {
 // readHead reads the head of the answer, past interim ones (RFC 9110 section
 // 15.2).
 func (e *exchange) readHead() (head, error) {
-	if e.req.raw {
+	if e.req.Raw {
 		return rawHead, nil
 	}
 	for range 1 + limits.MaxInterimResponses {
@@ -233,7 +233,7 @@ func (e *exchange) readHead() (head, error) {
 		case h.status == http.StatusOK:
 			return h, h.framed()
 		case h.status < 100 || h.status > 199:
-			return h, statusError(e.req.path, h, e.block[e.start:e.end])
+			return h, statusError(e.req.Path, h, e.block[e.start:e.end])
 		}
 	}
 	return head{}, invalid("more than %d interim answers", limits.MaxInterimResponses)

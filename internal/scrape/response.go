@@ -50,7 +50,7 @@ func (a *Response) begin() error {
 	}
 	if a.ContentEncoding == "" {
 		var beginning [lookedAt]byte
-		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])], a.e.req.raw); err != nil {
+		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])], a.e.req.Raw); err != nil {
 			return err
 		}
 	}
