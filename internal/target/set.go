@@ -74,6 +74,9 @@ func (s *Set) Get(name string) Target {
 	return t
 }
 
+// File returns the targets file in use.
+func (s *Set) File() targetsfile.File { return *s.file.Load() }
+
 // Recorded returns how many targets have a record.
 func (s *Set) Recorded() int {
 	s.mu.Lock()

@@ -1,0 +1,104 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
+	"tulpa.dev/cadey/aegis/internal/target"
+)
+
+// checker checks targets with the daemon's code for scrapes.
+type checker struct {
+	Options
+	set    *target.Set
+	client scrape.Client
+	// parsing is held while a body is parsed, which takes many times the body's memory.
+	parsing sync.Mutex
+}
+
+// checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and returns a report
+// for each, in the order of their names.
+func (c *checker) checkAll() []report {
+	defer c.client.Retain(nil)
+	reports := make([]report, len(c.Names))
+	var group errgroup.Group
+	group.SetLimit(limits.MaxScrapesPerTarget)
+	for i, name := range c.Names {
+		group.Go(func() error {
+			reports[i] = c.check(name)
+			return nil
+		})
+	}
+	group.Wait()
+	return reports
+}
+
+func (c *checker) check(name string) report {
+	start := time.Now()
+	body, err := c.scrape(name)
+	r := report{Name: name, Seconds: time.Since(start).Seconds(), Bytes: body.size}
+	if err == nil {
+		c.parsing.Lock()
+		defer c.parsing.Unlock()
+		r.samples, err = body.parse()
+	}
+	r.Result = target.ResultOf(err)
+	if errors.Is(err, errTooLarge) {
+		r.Result = tooLarge
+	}
+	if err != nil {
+		r.Error = printable(adviseRunAs(err, c.RunAs).Error())
+	} else if c.Lint {
+		r.Lint = body.lint()
+	}
+	return r
+}
+
+// scrape scrapes the target called name, without recording it. The errors are those of
+// package scrape and of target.Target.Lookup.
+func (c *checker) scrape(name string) (exposition, error) {
+	t := c.set.Get(name)
+	request := t.Request(c.scraperRequest())
+	ctx, cancel := context.WithTimeout(context.Background(), request.Timeout)
+	defer cancel()
+	socket, err := t.Lookup(ctx)
+	if err != nil {
+		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), suggestFile(c.set, name, err)))
+	}
+	response, err := c.client.Do(ctx, socket, request)
+	if err != nil {
+		return exposition{}, err
+	}
+	defer response.Close()
+	e := exposition{contentType: response.ContentType, encoding: response.ContentEncoding}
+	_, err = response.WriteTo(&e)
+	return e, err
+}
+
+// scraperRequest returns the request that Prometheus would send to Aegis.
+func (c *checker) scraperRequest() *http.Request {
+	accept := "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
+		"application/openmetrics-text;version=0.0.1;q=0.5," +
+		"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4," +
+		"text/plain;version=0.0.4;q=0.3,*/*;q=0.2" // its default, without protobuf
+	if c.Lint {
+		accept = "text/plain;version=0.0.4;q=1,*/*;q=0.1" // promlint reads no other format.
+	}
+	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Host: "localhost", Header: http.Header{
+		"Accept":             {accept},
+		"Accept-Encoding":    {"gzip"},
+		"User-Agent":         {"aegis-check/" + c.Version},
+		scrape.TimeoutHeader: {strconv.FormatFloat(c.Timeout.Seconds(), 'f', -1, 64)},
+	}}
+}

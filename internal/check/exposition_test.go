@@ -1,0 +1,149 @@
+package check
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/target"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
+)
+
+// A service may fail only for what Prometheus requests, so a check requests the same.
+func TestRequest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options Options
+		want    http.Header
+	}{
+		"as Prometheus": {Options{Version: "1.2.3"}, http.Header{
+			"Accept":                              {"application/openmetrics-text;version=1.0.0;"},
+			"Accept-Encoding":                     {"gzip"},
+			"User-Agent":                          {"aegis-check/1.2.3"},
+			"X-Prometheus-Scrape-Timeout-Seconds": {"10"},
+		}},
+		"lint": {Options{Lint: true}, http.Header{"Accept": {"text/plain;version=0.0.4;q=1,"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			serve(t, dir, "svc.sock", func(w http.ResponseWriter, r *http.Request) {
+				for field := range tt.want {
+					if !strings.HasPrefix(r.Header.Get(field), tt.want.Get(field)) {
+						t.Errorf("%s: %q, want %q", field, r.Header.Get(field), tt.want.Get(field))
+					}
+				}
+				respond("x 1\n")(w, r)
+			})
+			reportsOf(t, dir, targetsfile.File{}, tt.options)
+		})
+	}
+}
+
+func TestFormats(t *testing.T) {
+	const (
+		text        = "text/plain; version=0.0.4"
+		openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+		protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+	)
+	large := strings.Repeat("x 1\n", limits.MaxCheckBody/4+1)
+	for name, tt := range map[string]struct {
+		contentType, encoding, body string
+		result                      target.Result
+		error                       string
+		samples                     samples
+		lint                        string
+	}{
+		"text":                    {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: samples{Series: 2}, lint: "no help text"},
+		"no type":                 {body: "x 1\n", result: "ok", samples: samples{Series: 1}, lint: "no help text"},
+		"malformed type":          {contentType: "text/plain; version", body: "x 1\n", result: "not_metrics", error: `cannot parse Content-Type "text/plain; version"`},
+		"gzip":                    {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: samples{Series: 1}, lint: "no help text"},
+		"openmetrics":             {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: samples{Series: 2}, lint: "promlint reads only the text format"},
+		"openmetrics cut short":   {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", error: "not an exposition: data does not end with # EOF"},
+		"openmetrics bad line":    {contentType: openMetrics, body: "a 1\nb{c=\"d\"} one\n# EOF\n", result: "not_metrics", error: `line 2: "one" is not a number, in "b{c=\"d\"} one"`},
+		"openmetrics and more":    {contentType: openMetrics, body: "a 1\n# EOF\na 2\n", result: "not_metrics", error: "unexpected data after # EOF"},
+		"openmetrics 2":           {contentType: "application/openmetrics-text; version=2.0.0", body: "a 1\n# EOF\n", result: "not_metrics", error: "OpenMetrics 2.0"},
+		"not a number":            {contentType: text, body: "x one\n", result: "not_metrics", error: `line 1: "one" is not a number, in "x one"`},
+		"bad line":                {contentType: text, body: "a 1\n\n# TYPE a foo\n", result: "not_metrics", error: `line 3: invalid metric type "foo", in "# TYPE a foo"`},
+		"lines of Windows":        {contentType: text, body: "a 1\r\n", result: "not_metrics", error: `line 1: it ends in CR LF, but lines of metrics end in LF, in "a 1\r"`},
+		"label twice":             {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", error: `label "a" is there twice in {__name__="x", a="1", a="2"}`},
+		"broken gzip":             {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", error: "unexpected EOF"},
+		"no gzip":                 {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", error: "unexpected EOF"},
+		"brotli":                  {contentType: text, encoding: "br", body: "?", result: "not_metrics", error: `"br", but Prometheus understands only gzip`},
+		"series twice":            {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", samples: samples{1, 1}},
+		"no last line feed":       {contentType: text, body: "x 1", result: "ok", samples: samples{Series: 1}, lint: "its last line does not end in a line feed"},
+		"escape sequence":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", error: `\x1b[2J`},
+		"protobuf":                {contentType: protobuf, body: metricFamilies(t), result: "ok", samples: samples{Series: 1 + 4 + 3 + 3}, lint: "promlint reads only the text format"},
+		"bad protobuf":            {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
+		"protobuf length":         {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", error: "size"},
+		"empty protobuf families": {contentType: protobuf, body: strings.Repeat("\x00", 4<<20), result: "ok", lint: "promlint reads only the text format"},
+		"too large to lint":       {contentType: text, body: large[:limits.MaxLintBody+4], result: "ok", samples: samples{1, limits.MaxLintBody / 4}, lint: "not linted: it is larger than 8 MiB"},
+		"too large":               {contentType: text, body: large, result: "too_large", error: "only 32 MiB"},
+		"too large decompressed":  {contentType: text, encoding: "gzip", body: gzipped(large), result: "too_large", error: "only 32 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			serve(t, dir, "svc.sock", func(w http.ResponseWriter, r *http.Request) {
+				w.Header()["Content-Type"] = nil
+				if tt.contentType != "" {
+					w.Header().Set("Content-Type", tt.contentType)
+				}
+				if tt.encoding != "" {
+					w.Header().Set("Content-Encoding", tt.encoding)
+				}
+				io.WriteString(w, tt.body)
+			})
+			got := reportsOf(t, dir, targetsfile.File{}, Options{Lint: true})[0]
+			if got.Result != tt.result || !strings.Contains(got.Error, tt.error) || got.samples != tt.samples || got.Bytes != len(tt.body) {
+				t.Errorf("%+v; want %s, %+v, %d bytes, error %q", got, tt.result, tt.samples, len(tt.body), tt.error)
+			}
+			if strings.ContainsFunc(got.Error, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q could control a terminal", got.Error)
+			}
+			if lint := fmt.Sprint(got.Lint); !strings.Contains(lint, tt.lint) {
+				t.Errorf("lint %s, want %q", lint, tt.lint)
+			}
+		})
+	}
+}
+
+// metricFamilies returns, as protobuf, a counter, a histogram of one bucket and one without
+// buckets, and a summary of one quantile.
+func metricFamilies(t *testing.T) string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		prometheus.NewCounter(prometheus.CounterOpts{Name: "counter"}),
+		prometheus.NewHistogram(prometheus.HistogramOpts{Name: "few", Buckets: []float64{1}}),
+		prometheus.NewHistogram(prometheus.HistogramOpts{Name: "none", Buckets: []float64{math.Inf(1)}}),
+		prometheus.NewSummary(prometheus.SummaryOpts{Name: "summary", Objectives: map[float64]float64{.5: .1}}),
+	)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body bytes.Buffer
+	encoder := expfmt.NewEncoder(&body, expfmt.NewFormat(expfmt.TypeProtoDelim))
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return body.String()
+}
+
+func gzipped(s string) string {
+	var compressed bytes.Buffer
+	w := gzip.NewWriter(&compressed)
+	io.WriteString(w, s)
+	w.Close()
+	return compressed.String()
+}
