@@ -2,17 +2,17 @@
   lib,
   buildGoModule,
   versionCheckHook,
-  # The commit this is built from, for `aegis -version`.
+  # The commit that this is built from, for `aegis -version`.
   revision ? "unknown",
 }:
 buildGoModule (finalAttrs: {
   pname = "aegis";
-  # Written once, in the program.
+  # The program defines the version.
   version = builtins.head (
     builtins.match ".*version *= \"([^\"]+)\".*" (builtins.readFile ../cmd/aegis/version.go)
   );
 
-  # What the build reads and nothing else: a word in the README rebuilds nothing.
+  # Only what the build reads, so that a change to the README rebuilds nothing.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -24,10 +24,10 @@ buildGoModule (finalAttrs: {
     ];
   };
 
-  # .ci/nix compares this with the module graph and prints the right one.
-  vendorHash = "sha256-uCVn221ydRS57/tmc5ba3zKdgYXDFZLbh1VqE2iESDA=";
+  # .ci/nix checks this hash against go.mod and prints the correct one.
+  vendorHash = "sha256-IgpH3eYAKzivD1ATmaCR/Z/C7SYEcSTnM61ZchNEn/s=";
 
-  # Static: under the unit's NoExecPaths=/ there is no loader to be run.
+  # The program must be static: the unit's NoExecPaths=/ forbids running a loader.
   env.CGO_ENABLED = 0;
   ldflags = [
     "-s"
@@ -41,7 +41,7 @@ buildGoModule (finalAttrs: {
   versionCheckProgramArg = "-version";
   postInstallCheck = ''
     if readelf --program-headers "$out/bin/aegis" | grep INTERP; then
-      echo "aegis is not static: its systemd unit lets no loader be run" >&2
+      echo "aegis is not static, but its systemd unit forbids running a loader" >&2
       exit 1
     fi
     "$out/bin/aegis" -version | grep --fixed-strings 'revision ${revision},'

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// activate starts aegis as a service manager does that hands over files.
+// activate starts aegis as a service manager that passes files does.
 func activate(t *testing.T, stderr *lockedBuffer, args string, files ...*os.File) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", fmt.Sprintf("LISTEN_PID=$$ LISTEN_FDS=%d exec aegis %s", len(files), args))
@@ -23,11 +23,11 @@ func activate(t *testing.T, stderr *lockedBuffer, args string, files ...*os.File
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() })
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	return cmd
 }
 
-// fileOf returns the descriptor of l, closing l.
+// fileOf returns the descriptor of l, and closes l.
 func fileOf(t *testing.T, l interface {
 	File() (*os.File, error)
 	Close() error
@@ -56,7 +56,7 @@ func TestSocketActivation(t *testing.T) {
 	un.(*net.UnixListener).SetUnlinkOnClose(false)
 	addr := v4.Addr().String()
 	var stderr lockedBuffer
-	// 192.0.2.1 is nobody's address: to listen there would fail.
+	// Listening on 192.0.2.1 would fail: no machine has that address.
 	cmd := activate(t, &stderr, "-hostport 192.0.2.1:1 -allow 192.0.2.1,127.0.0.0/8 -sockdir "+dir,
 		fileOf(t, v4.(*net.TCPListener)), fileOf(t, un.(*net.UnixListener)))
 
@@ -79,22 +79,22 @@ func TestSocketActivation(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	for _, want := range []string{
-		`level=INFO msg="the service manager hands over a listener, which goes before -hostport" address=` + addr,
+		`level=INFO msg="using a listener of the service manager, which overrides -hostport" address=` + addr,
 		`level=INFO msg=serving address=` + path,
-		`level=WARN msg="-hostport is not used`,
+		`level=WARN msg="ignoring -hostport: the socket unit says where to listen (ListenStream=)" hostport=192.0.2.1:1`,
 	} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, stderr.String())
 		}
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the socket unit's socket did not outlive the service: %v", err)
+		t.Errorf("the stop removed the socket of the socket unit: %v", err)
 	}
 }
 
-// -allow is for addresses: it shuts out TCP clients, and leaves a Unix listener
-// alone.
-func TestAllowGuardsTheListeners(t *testing.T) {
+// -allow keeps TCP clients out of the listeners of the service manager too. Clients of a Unix
+// listener have no address.
+func TestAllowWithSocketActivation(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -104,12 +104,14 @@ func TestAllowGuardsTheListeners(t *testing.T) {
 	activate(t, &stderr, "-allow 192.0.2.1 -allow 198.51.100.0/24 -sockdir "+t.TempDir(), fileOf(t, l.(*net.TCPListener)))
 	if resp, err := http.Get("http://" + addr + "/-/ready"); err == nil {
 		resp.Body.Close()
-		t.Errorf("let in: %s", resp.Status)
+		t.Errorf("a client that -allow does not name got %s", resp.Status)
 	}
-	waitFor(t, "the refusal in the log", func() bool { return strings.Contains(stderr.String(), "-allow does not name its address") })
+	waitFor(t, "a line of the log", func() bool {
+		return strings.Contains(stderr.String(), "connection rejected: -allow does not name its address")
+	})
 }
 
-func TestDescriptorThatIsNoListener(t *testing.T) {
+func TestDescriptorThatIsNotAListener(t *testing.T) {
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -128,16 +130,16 @@ func TestDescriptorThatIsNoListener(t *testing.T) {
 		file *os.File
 		says string
 	}{
-		{"UDP", fileOf(t, udp), "no stream socket; use ListenStream="},
-		{"Unix datagram", fileOf(t, datagram), "no stream socket; use ListenStream="},
-		{"a device", file, "it is no socket"},
+		{"UDP", fileOf(t, udp), "not a stream socket; use ListenStream="},
+		{"Unix datagram", fileOf(t, datagram), "not a stream socket; use ListenStream="},
+		{"device", file, "it is not a stream socket"},
 	} {
 		var stderr lockedBuffer
 		cmd := activate(t, &stderr, "-sockdir "+t.TempDir(), tt.file)
 		cmd.Wait()
 		if got := stderr.String(); cmd.ProcessState.ExitCode() != 1 || strings.Count(got, "\n") != 1 ||
 			!strings.Contains(got, "descriptor 3 (LISTEN_FD_3)") || !strings.Contains(got, tt.says) {
-			t.Errorf("%s: exit %d, %q; want 1 and %q", tt.name, cmd.ProcessState.ExitCode(), got, tt.says)
+			t.Errorf("%s: exit code %d, %q; want 1 and %q", tt.name, cmd.ProcessState.ExitCode(), got, tt.says)
 		}
 	}
 }

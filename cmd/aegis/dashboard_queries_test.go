@@ -17,40 +17,27 @@ import (
 	"testing"
 )
 
-// TestDashboard has a real Prometheus scrape real Aegis, with something to see
-// in every panel, and runs every query of the dashboard as Grafana does.
+// TestDashboard has a real Prometheus scrape Aegis, with something to see in every panel, and
+// runs every query of the dashboard as Grafana does.
 func TestDashboard(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: this test runs Prometheus and waits for its scrapes")
-	}
 	t.Parallel()
 	d := readDashboard(t)
-	prometheusBinary := installed(t, "prometheus", "prometheus")
-	folder := t.TempDir()
-	run := func(s sample) (stop func()) {
-		stop, err := s.start(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(stop)
-		return stop
-	}
-	for _, s := range samples {
-		run(s)
-	}
-	run(sample{name: "stuck", handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })})
-	run(sample{name: "lost", handler: http.NotFoundHandler()})
-	leave := run(sample{name: "gone", handler: printerfacts()})
-
-	binary := buildAegis(t)
-	_, host := startAegis(t, binary, folder, "-allow", "127.0.0.1")
 	dir := t.TempDir()
-	faulty, folderless := startAegis(t, binary, filepath.Join(folder, "missing"), "-config.file", writeFile(t, dir, "targets.yml", "targets: {}\n"))
-	writeFile(t, dir, "targets.yml", "targets: [\n")
-	faulty.cmd.Process.Signal(syscall.SIGHUP)
-	aegis, down := startAegis(t, binary, folder)
-	aegis.kill()
-	prometheus := startPrometheus(t, prometheusBinary, fmt.Sprintf(`
+	for _, s := range samples {
+		startService(t, dir, s)
+	}
+	startService(t, dir, sample{name: "stuck", handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })})
+	startService(t, dir, sample{name: "lost", handler: http.NotFoundHandler()})
+	stopGone := startService(t, dir, sample{name: "gone", handler: printerfacts()})
+
+	_, host := startAegis(t, dir, "-allow", "127.0.0.1")
+	config := t.TempDir()
+	broken, noDirectory := startAegis(t, filepath.Join(dir, "missing"), "-config.file", writeFile(t, config, "targets.yml", "targets: {}\n"))
+	writeFile(t, config, "targets.yml", "targets: [\n")
+	broken.cmd.Process.Signal(syscall.SIGHUP)
+	killed, down := startAegis(t, dir)
+	killed.kill()
+	prometheus := startPrometheus(t, fmt.Sprintf(`
 global:
   scrape_interval: 500ms
   scrape_timeout: 500ms
@@ -61,35 +48,35 @@ scrape_configs:
     http_sd_configs:
       - url: http://%[1]s/-/sd
         refresh_interval: 1s
-`, host, folderless, down))
+`, host, noDirectory, down))
 	holdScrape(t, host, "stuck")
 
-	// What failed only since it went is a failing target too.
+	// A target that fails only since its socket is gone counts as failing too.
 	prometheus.await(t, `increase(aegis_scrapes_total{target="gone", result="ok"}[1m]) > bool 0`,
 		func() (readings, error) { return readings{{"aegis", host}: 1}, nil })
-	leave()
+	stopGone()
 	prometheus.await(t, `up{job="gone"}`, func() (readings, error) { return readings{}, nil })
 	eventually(t, func() error {
-		if err := trespass(host); err != nil {
+		if err := causeRejections(host); err != nil {
 			return err
 		}
 		return d.shows(prometheus, map[string][]string{
-			"Hosts: up":                  {"2"},
-			"Hosts: down":                {"1"},
-			"Hosts: folder unreadable":   {"1"},
-			"Hosts: targets file broken": {"1"},
-			"Targets: up":                {"1"},
-			"Targets: down":              {"5"},
-			"Targets: gone":              {"1"},
-			"Failing targets: ":          {"leftover refused", "lost status", "sloth timeout", "stuck timeout", "website not_metrics"},
+			"Hosts: up":                   {"2"},
+			"Hosts: down":                 {"1"},
+			"Hosts: directory unreadable": {"1"},
+			"Hosts: reload failed":        {"1"},
+			"Targets: up":                 {"1"},
+			"Targets: down":               {"5"},
+			"Targets: gone":               {"1"},
+			"Failing targets: ":           {"leftover refused", "lost status", "sloth timeout", "stuck timeout", "website not_metrics"},
 		})
 	})
 }
 
-// holdScrape keeps a scrape of target under way.
-func holdScrape(t *testing.T, host, target string) {
+// holdScrape keeps a scrape of name in flight until the test ends.
+func holdScrape(t *testing.T, host, name string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/"+target, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/"+name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +88,10 @@ func holdScrape(t *testing.T, host, target string) {
 	}()
 }
 
-// trespass connects from an address that -allow does not name, and asks for a
-// name that nobody has.
-func trespass(host string) error {
-	stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-	c, err := stranger.Dial("tcp", host)
+// causeRejections connects from an address that -allow does not name, and requests a target
+// that does not exist.
+func causeRejections(host string) error {
+	c, err := dialerFrom(net.IPv4(127, 0, 0, 2)).Dial("tcp", host)
 	if err != nil {
 		return err
 	}
@@ -117,9 +103,9 @@ func trespass(host string) error {
 	return resp.Body.Close()
 }
 
-// shows returns an error that lists each query in which a person sees nothing:
-// one that fails, or has no value but 0 and NaN, or not the labels of its legend.
-// Those in want, by "PANEL: LEGEND", have to show just that.
+// shows returns an error that lists each query that shows nothing: one that fails, has no
+// value but 0 and NaN, or lacks the labels of its legend. The queries in want, by
+// "PANEL: LEGEND", must show exactly that.
 func (d dashboard) shows(prometheus prometheusAt, want map[string][]string) error {
 	values, err := d.choices(prometheus)
 	if err != nil {
@@ -137,17 +123,17 @@ func (d dashboard) shows(prometheus prometheusAt, want map[string][]string) erro
 		}
 	}
 	for name := range unseen {
-		problems = append(problems, fmt.Sprintf("there is no %q", name))
+		problems = append(problems, fmt.Sprintf("there is no query %q", name))
 	}
 	if problems != nil {
-		return fmt.Errorf("the dashboard does not show all:\n%s", strings.Join(problems, "\n"))
+		return fmt.Errorf("the dashboard does not show everything:\n%s", strings.Join(problems, "\n"))
 	}
 	return nil
 }
 
 var legendLabel = regexp.MustCompile(`{{(\w+)}}`)
 
-func (q target) shows(prometheus prometheusAt, values map[string]string, want []string) error {
+func (q panelQuery) shows(prometheus prometheusAt, values map[string]string, want []string) error {
 	expr, err := fill(q.Expr, values)
 	if err != nil {
 		return err
@@ -183,7 +169,7 @@ func (q target) shows(prometheus prometheusAt, values map[string]string, want []
 
 var labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
 
-// choices returns what Grafana puts in the place of each variable: here "All".
+// choices returns the value of each variable if a user chooses All.
 func (d dashboard) choices(prometheus prometheusAt) (map[string]string, error) {
 	// Four times the interval of the query.
 	values := map[string]string{"__rate_interval": "4m"}
@@ -197,26 +183,26 @@ func (d dashboard) choices(prometheus prometheusAt) (map[string]string, error) {
 		}
 		parts := labelValues.FindStringSubmatch(q.Query)
 		if parts == nil {
-			return nil, fmt.Errorf("variable %s: %s is no label_values(SERIES, LABEL)", v.Name, q.Query)
+			return nil, fmt.Errorf("variable %s: %s is not label_values(SERIES, LABEL)", v.Name, q.Query)
 		}
 		selector, err := fill(parts[1], values)
 		if err != nil {
 			return nil, fmt.Errorf("variable %s: %w", v.Name, err)
 		}
 		var all []string
-		if err := prometheus.ask("label/"+parts[2]+"/values", url.Values{"match[]": {selector}}, &all); err != nil {
+		if err := prometheus.call("label/"+parts[2]+"/values", url.Values{"match[]": {selector}}, &all); err != nil {
 			return nil, fmt.Errorf("variable %s: %w", v.Name, err)
 		}
 		if len(all) == 0 {
-			return nil, fmt.Errorf("variable %s: nothing to choose from %s", v.Name, q.Query)
+			return nil, fmt.Errorf("variable %s: %s has no values", v.Name, q.Query)
 		}
 		values[v.Name] = anyOf(all)
 	}
 	return values, nil
 }
 
-// anyOf is how Grafana writes several values into a query: as a regular
-// expression within a string of PromQL.
+// anyOf returns several values as Grafana writes them into a query: as a regular expression
+// within a PromQL string.
 func anyOf(values []string) string {
 	var quoted []string
 	for _, v := range values {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// dashboard is what nix/dashboard.json has. Grafana passes over what it does not
-// know, so a misspelt key would go unnoticed: here it is an error.
+// dashboard is the content of nix/dashboard.json. Grafana ignores keys that it does not know;
+// here a misspelled one is an error.
 type dashboard struct {
 	UID, Title, Description string
 	Tags                    []string
@@ -36,7 +36,7 @@ type panel struct {
 	Type, Title, Description string
 	GridPos                  struct{ X, Y, W, H int }
 	Datasource               datasource
-	Targets                  []target
+	Targets                  []panelQuery
 	FieldConfig              struct {
 		Defaults struct {
 			Unit, NoValue string
@@ -56,7 +56,7 @@ type panel struct {
 	Options, Transformations json.RawMessage
 }
 
-type target struct {
+type panelQuery struct {
 	RefID, Expr, LegendFormat, Format, Interval string
 	Instant                                     bool
 }
@@ -78,9 +78,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
-// TestDashboardForm checks what Grafana would show wrongly, or not at all,
-// without a word.
-func TestDashboardForm(t *testing.T) {
+// TestDashboardLayout finds what Grafana would show wrongly, or not at all, without an error.
+func TestDashboardLayout(t *testing.T) {
 	d := readDashboard(t)
 	if d.UID == "" || d.Title == "" || d.SchemaVersion < 41 || len(d.Panels) == 0 {
 		t.Errorf("uid %q, title %q, schema version %d, %d panels", d.UID, d.Title, d.SchemaVersion, len(d.Panels))
@@ -88,16 +87,16 @@ func TestDashboardForm(t *testing.T) {
 	chosen := datasource{"prometheus", "${datasource}"}
 	for i, v := range d.Templating.List {
 		if i == 0 && (v.Name != "datasource" || v.Type != "datasource" || string(v.Query) != `"prometheus"`) {
-			t.Errorf("the first variable is %s, not the data source, which the others need", v.Name)
+			t.Errorf("the first variable is %s, not the data source that the others need", v.Name)
 		}
 		if i > 0 && (v.Type != "query" || v.Datasource != chosen || !v.Multi || !v.IncludeAll) {
-			t.Errorf("variable %s is no choice of several, or all, from the chosen data source", v.Name)
+			t.Errorf("variable %s does not offer several or all values of the chosen data source", v.Name)
 		}
 	}
 	ids, titles := make(map[int]bool), make(map[string]bool)
 	for i, p := range d.Panels {
 		if ids[p.ID] || titles[p.Title] || p.ID < 1 || p.Title == "" {
-			t.Errorf("panel %d, %q: id or title are another's, or missing", p.ID, p.Title)
+			t.Errorf("panel %d, %q: its ID or title is missing or not unique", p.ID, p.Title)
 		}
 		ids[p.ID], titles[p.Title] = true, true
 		for _, problem := range p.problems(chosen) {
@@ -119,7 +118,7 @@ func (p panel) problems(chosen datasource) (problems []string) {
 	}
 	const columns = 24
 	g, defaults := p.GridPos, p.FieldConfig.Defaults
-	add(!slices.Contains([]string{"stat", "table", "timeseries"}, p.Type), "of another type: "+p.Type)
+	add(!slices.Contains([]string{"stat", "table", "timeseries"}, p.Type), "an unexpected type: "+p.Type)
 	add(g.X < 0 || g.Y < 0 || g.W < 1 || g.H < 1 || g.X+g.W > columns, fmt.Sprintf("outside the grid: %+v", g))
 	add(p.Datasource != chosen, "another data source than the chosen one")
 	add(p.Description == "", "no description")
@@ -132,15 +131,15 @@ func (p panel) problems(chosen datasource) (problems []string) {
 	add(len(p.Targets) == 0, "no query")
 	refs := make(map[string]bool)
 	for _, q := range p.Targets {
-		add(q.RefID == "" || refs[q.RefID], "queries without names of their own")
+		add(q.RefID == "" || refs[q.RefID], "queries without unique names")
 		refs[q.RefID] = true
 		add(q.Expr == "", "query "+q.RefID+" is empty")
-		add(p.Type == "timeseries" && q.Instant || p.Type != "timeseries" && !q.Instant, "query "+q.RefID+": over time where it is not shown over time, or the other way round")
-		add(p.Type == "table" && q.Format != "table", "query "+q.RefID+" gives no table")
+		add(p.Type == "timeseries" && q.Instant || p.Type != "timeseries" && !q.Instant, "query "+q.RefID+": a time series needs a range query, other panels an instant query")
+		add(p.Type == "table" && q.Format != "table", "query "+q.RefID+" does not return a table")
 		add(p.Type != "table" && q.LegendFormat == "", "query "+q.RefID+" has no legend")
-		// Without it, Grafana takes a data source that does not say its scrape
-		// interval for one of 15 s, and rates over a minute find one sample in it.
-		add(strings.Contains(q.Expr, "$__rate_interval") && q.Interval != "1m", "query "+q.RefID+" shows nothing where Prometheus scrapes once a minute: no interval of 1m")
+		// Without it, Grafana assumes a scrape interval of 15 s for a data source that does not
+		// say its own, and then a minute may hold only one sample.
+		add(strings.Contains(q.Expr, "$__rate_interval") && q.Interval != "1m", "query "+q.RefID+" shows nothing if Prometheus scrapes once a minute: it needs an interval of 1m")
 	}
 	return problems
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// demo runs sample services, good and bad ones, with Aegis before them.
+// demo runs sample services, good and bad ones, with Aegis in front.
 func demo(args []string, p process) error {
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	hostport := fs.String("hostport", "127.0.0.1:31337", "")
@@ -31,30 +31,29 @@ func demo(args []string, p process) error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("%w; aegis demo -hostport 127.0.0.1:0 takes a free port", err)
+		return fmt.Errorf("%w; use aegis demo -hostport 127.0.0.1:0 for a free port", err)
 	}
 	dir, err := os.MkdirTemp("", "aegis-demo-")
 	if err != nil {
-		return fmt.Errorf("making a folder for the sample services: %w", err)
+		return fmt.Errorf("making a directory for the sample services: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	signal.Ignore(syscall.SIGPIPE) // It would leave the folder behind.
+	signal.Ignore(syscall.SIGPIPE) // It would end the demo before the directory is removed.
 	for _, s := range samples {
-		stop, err := s.start(dir)
+		err := s.start(dir)
 		if errors.Is(err, syscall.EINVAL) {
 			err = fmt.Errorf("the path of its socket in %s is too long for a socket; set TMPDIR=/tmp", dir)
 		}
 		if err != nil {
 			return fmt.Errorf("starting the sample service %s: %w", s.name, err)
 		}
-		defer stop()
 	}
 	go func() {
 		if err := present(p.stdout, l.Addr().String(), dir); err != nil {
-			p.stops <- syscall.SIGPIPE // Nobody sees what it is.
+			p.stops <- syscall.SIGPIPE // Nobody reads the output.
 		}
 	}()
-	// The presentation shows what the log would say at lower levels.
+	// The output shows what the log would say at lower levels.
 	log := newLogger(p.stderr, slog.LevelError, false)
 	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p, log).run()
 }
@@ -63,27 +62,25 @@ func demo(args []string, p process) error {
 type sample struct {
 	name    string
 	about   string
-	handler http.Handler // nil: it died and left its socket behind
+	handler http.Handler // nil for one that died and left its socket behind
 }
 
 var samples = []sample{
 	{"printerfacts", "a service with client_golang", printerfacts()},
 	{"sloth", "a slow service: two seconds", http.HandlerFunc(sloth)},
-	{"website", "a service that answers with HTML", http.HandlerFunc(website)},
-	{"leftover", "a service that died, and its socket stayed", nil},
+	{"website", "a service that responds with HTML", http.HandlerFunc(website)},
+	{"leftover", "a service that died and left its socket behind", nil},
 }
 
 func printerfacts() http.Handler {
 	registry := prometheus.NewRegistry()
 	facts := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "printerfacts_facts_served_total",
-		Help: "Facts about printers told so far.",
+		Help: "Facts about printers served so far.",
 	})
 	facts.Add(42)
 	registry.MustRegister(facts)
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return mux
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
 func sloth(w http.ResponseWriter, r *http.Request) {
@@ -100,34 +97,32 @@ func website(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "<h1>Welcome</h1>")
 }
 
-// start runs s on a socket in dir until stop is called.
-func (s sample) start(dir string) (stop func(), err error) {
+// start runs s on a socket in dir until the program ends.
+func (s sample) start(dir string) error {
 	l, err := net.Listen("unix", filepath.Join(dir, s.name+".sock"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if s.handler == nil {
 		l.(*net.UnixListener).SetUnlinkOnClose(false)
-		l.Close()
-		return func() {}, nil
+		return l.Close()
 	}
-	server := &http.Server{Handler: s.handler}
-	go server.Serve(l)
-	return func() { server.Close() }, nil
+	go http.Serve(l, s.handler)
+	return nil
 }
 
-// present scrapes each sample once through Aegis at addr, shows what came, and
-// says what to try. It returns an error if that cannot be written.
+// present scrapes each sample once through Aegis at addr, and prints the responses and what
+// to try next. It returns an error if w does.
 func present(w io.Writer, addr, dir string) error {
 	if _, err := fmt.Fprintf(w, "Aegis listens on http://%s for the sample services in %s:\n", addr, dir); err != nil {
 		return err
 	}
 	for _, s := range samples {
-		answer, err := scrapeOnce("http://" + addr + "/" + s.name)
+		response, err := scrapeOnce("http://" + addr + "/" + s.name)
 		if err != nil {
-			return nil // The demo was stopped meanwhile.
+			return nil // The demo was stopped in the meantime.
 		}
-		if _, err := fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, answer); err != nil {
+		if _, err := fmt.Fprintf(w, "\n  curl http://%s/%s    # %s\n  %s\n", addr, s.name, s.about, response); err != nil {
 			return err
 		}
 	}
@@ -140,12 +135,12 @@ For Prometheus, in prometheus.yml; each socket becomes a job of its own:
       http_sd_configs:
         - url: http://%[1]s/-/sd
 
-Ctrl-C stops it and removes the folder.
+Ctrl-C stops it and removes the directory.
 `, addr)
 	return err
 }
 
-// scrapeOnce says in a line what the answer at url is.
+// scrapeOnce returns the response at url in one line.
 func scrapeOnce(url string) (string, error) {
 	resp, err := http.Get(url)
 	if err != nil {
@@ -158,7 +153,7 @@ func scrapeOnce(url string) (string, error) {
 	}
 	first, _, _ := strings.Cut(string(body), "\n")
 	if resp.StatusCode == http.StatusOK {
-		return fmt.Sprintf("%s: %d bytes, beginning %s", resp.Status, len(body), first), nil
+		return fmt.Sprintf("%s: %d bytes, starting with %s", resp.Status, len(body), first), nil
 	}
 	return fmt.Sprintf("%s: %s", resp.Status, first), nil
 }

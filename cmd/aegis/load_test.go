@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// load is clients that scrape without pause over kept connections and retry
-// nothing.
+// load is clients that scrape without pause over kept connections. They retry nothing.
 type load struct {
 	addr  string
 	paths []string
@@ -29,7 +28,7 @@ type load struct {
 	done                     sync.WaitGroup
 }
 
-// startLoad runs clients against paths at addr until finish is called.
+// startLoad runs clients that scrape paths at addr until finish is called.
 func startLoad(t *testing.T, addr string, clients int, paths ...string) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -40,7 +39,7 @@ func startLoad(t *testing.T, addr string, clients int, paths ...string) *load {
 	return l
 }
 
-// finish ends the load and returns how it went, in words.
+// finish ends the load. It returns how it went, in words.
 func (l *load) finish() string {
 	l.stop()
 	l.done.Wait()
@@ -48,7 +47,7 @@ func (l *load) finish() string {
 		l.scrapes.Load(), l.failed.Load(), l.refused.Load(), time.Duration(l.slowest.Load()).Round(time.Millisecond))
 }
 
-// more waits until n more scrapes have been made.
+// more waits until n more scrapes were made.
 func (l *load) more(t *testing.T, n int64) {
 	t.Helper()
 	until := l.scrapes.Load() + n
@@ -56,11 +55,11 @@ func (l *load) more(t *testing.T, n int64) {
 }
 
 func (l *load) client(ctx context.Context, i int) {
-	var c *kept
+	var c *keptConn
 	for ; ctx.Err() == nil; i++ {
-		// A connection that was closed while no request was under way has cost
-		// nothing: a client sees that before it sends.
-		if c != nil && c.closed() {
+		// A client sees before it sends that its connection was closed while idle. That
+		// costs nothing.
+		if c != nil && c.peerClosed() {
 			c.Close()
 			c = nil
 		}
@@ -95,20 +94,21 @@ func (l *load) fail(err error) {
 	}
 }
 
-// kept is a client's connection.
-type kept struct {
+// keptConn is a client's connection.
+type keptConn struct {
 	net.Conn
 	r *bufio.Reader
 }
 
-// scrape scrapes path over *c, which it dials, or closes when told to.
-func (l *load) scrape(c **kept, path string) error {
+// scrape scrapes path over *c, which it dials if it is nil. It closes the connection if the
+// response says so.
+func (l *load) scrape(c **keptConn, path string) error {
 	if *c == nil {
 		conn, err := net.Dial("tcp", l.addr)
 		if err != nil {
 			return fmt.Errorf("connecting: %w", err)
 		}
-		*c = &kept{conn, bufio.NewReader(conn)}
+		*c = &keptConn{conn, bufio.NewReader(conn)}
 	}
 	(*c).SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := fmt.Fprintf(*c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, l.addr); err != nil {
@@ -116,7 +116,7 @@ func (l *load) scrape(c **kept, path string) error {
 	}
 	resp, err := http.ReadResponse((*c).r, nil)
 	if err != nil {
-		return fmt.Errorf("reading the head: %w", err)
+		return fmt.Errorf("reading the header: %w", err)
 	}
 	body, err := io.ReadAll(resp.Body)
 	switch {
@@ -125,7 +125,7 @@ func (l *load) scrape(c **kept, path string) error {
 	case resp.StatusCode != 200:
 		return fmt.Errorf("%s: %s", resp.Status, body)
 	case string(body) != sampleBody(path):
-		return fmt.Errorf("%s: another body: %.60q", path, body)
+		return fmt.Errorf("%s: wrong body: %.60q", path, body)
 	}
 	if resp.Close {
 		(*c).Close()
@@ -134,12 +134,12 @@ func (l *load) scrape(c **kept, path string) error {
 	return nil
 }
 
-// sampleBody is what the service behind path answers.
+// sampleBody returns the body of the service behind path.
 func sampleBody(path string) string { return "# TYPE up_" + path[1:] + " gauge\n" }
 
-// closed reports whether the other side has closed the connection.
-func (k *kept) closed() bool {
-	raw, err := k.Conn.(*net.TCPConn).SyscallConn()
+// peerClosed reports whether the other side has closed the connection.
+func (c *keptConn) peerClosed() bool {
+	raw, err := c.Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return true
 	}

@@ -1,91 +1,111 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/systemd"
 )
 
-// parseLevel reads the value of -log.level.
+// parseLevel returns the level that -log.level names.
 func parseLevel(name string) (slog.Level, error) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		if strings.EqualFold(name, level.String()) {
 			return level, nil
 		}
 	}
-	return 0, errors.New("it is debug, info, warn or error")
+	return 0, errors.New("use debug, info, warn or error")
 }
 
-// newLogger returns a logger of slog text on w. For the journal each line has
-// its syslog level as a prefix instead of time and level as text.
+// newLogger returns a logger that writes slog's text format to w. For the journal, each line
+// begins with a syslog priority (sd-daemon(3)) instead of time and level.
 func newLogger(w io.Writer, level slog.Level, journal bool) *slog.Logger {
-	if !journal {
-		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-	}
-	return slog.New(journalHandler{
-		debug: journalText(w, "<7>", level),
-		info:  journalText(w, "<6>", level),
-		warn:  journalText(w, "<4>", level),
-		err:   journalText(w, "<3>", level),
-	})
-}
-
-func journalText(w io.Writer, prefix string, level slog.Level) slog.Handler {
-	return slog.NewTextHandler(prefixWriter{w, prefix}, &slog.HandlerOptions{
-		Level: level,
-		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+	options := &slog.HandlerOptions{Level: level}
+	if journal {
+		w = journalWriter{w}
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
 				return slog.Attr{}
 			}
 			return a
-		},
-	})
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// prefixWriter begins each write, which is one line, with prefix.
-type prefixWriter struct {
-	w      io.Writer
-	prefix string
+var syslogPriorities = map[string]string{
+	"level=DEBUG": "<7>",
+	"level=INFO":  "<6>",
+	"level=WARN":  "<4>",
+	"level=ERROR": "<3>",
 }
 
-func (p prefixWriter) Write(line []byte) (int, error) {
-	if _, err := p.w.Write(append([]byte(p.prefix), line...)); err != nil {
+// journalWriter replaces the level at the beginning of each line by its syslog priority.
+type journalWriter struct{ w io.Writer }
+
+func (j journalWriter) Write(line []byte) (int, error) {
+	level, rest, _ := bytes.Cut(line, []byte(" "))
+	if _, err := j.w.Write(append([]byte(syslogPriorities[string(level)]), rest...)); err != nil {
 		return 0, err
 	}
 	return len(line), nil
 }
 
-// journalHandler has a handler for each level, since a prefix is outside of
-// what a slog.TextHandler formats.
-type journalHandler struct{ debug, info, warn, err slog.Handler }
-
-func (h journalHandler) at(level slog.Level) slog.Handler {
-	switch {
-	case level >= slog.LevelError:
-		return h.err
-	case level >= slog.LevelWarn:
-		return h.warn
-	case level >= slog.LevelInfo:
-		return h.info
-	default:
-		return h.debug
+// journalPrefix returns priority if standard error goes to the journal, else nothing.
+func journalPrefix(priority string) string {
+	if systemd.StderrIsJournal() {
+		return priority
 	}
+	return ""
 }
 
-func (h journalHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.at(level).Enabled(ctx, level)
+// asyncWriter writes lines in the background: a scrape must not hang because the journal, or a
+// pager, does not read. While limits.MaxLogQueue lines wait, it drops further ones; then it
+// writes how many it has dropped.
+type asyncWriter struct {
+	to      io.Writer
+	lines   chan []byte
+	pending atomic.Int64 // lines that are not written yet
+	dropped atomic.Int64
 }
 
-func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	return h.at(r.Level).Handle(ctx, r)
+func newAsyncWriter(to io.Writer) *asyncWriter {
+	w := &asyncWriter{to: to, lines: make(chan []byte, limits.MaxLogQueue)}
+	go func() {
+		for line := range w.lines {
+			w.to.Write(line)
+			if n := w.dropped.Swap(0); n > 0 {
+				fmt.Fprintf(w.to, "%saegis: %d log lines were dropped here, because nothing read them in time\n",
+					journalPrefix("<4>"), n)
+			}
+			w.pending.Add(-1)
+		}
+	}()
+	return w
 }
 
-func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return journalHandler{h.debug.WithAttrs(attrs), h.info.WithAttrs(attrs), h.warn.WithAttrs(attrs), h.err.WithAttrs(attrs)}
+// Write queues p, which is one line. It never fails or waits.
+func (w *asyncWriter) Write(p []byte) (int, error) {
+	w.pending.Add(1)
+	select {
+	case w.lines <- bytes.Clone(p):
+	default:
+		w.pending.Add(-1)
+		w.dropped.Add(1)
+	}
+	return len(p), nil
 }
 
-func (h journalHandler) WithGroup(name string) slog.Handler {
-	return journalHandler{h.debug.WithGroup(name), h.info.WithGroup(name), h.warn.WithGroup(name), h.err.WithGroup(name)}
+// flush waits until all lines are written, for timeout at most.
+func (w *asyncWriter) flush(timeout time.Duration) {
+	for end := time.Now().Add(timeout); w.pending.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,52 +14,48 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
-	"tulpa.dev/cadey/aegis/internal/web"
 )
 
 // memoryMax is the MemoryMax= of the service unit (nix/units.nix).
 const memoryMax = 256 << 20
 
-// Whatever scrapers do, all at once and on every connection there may be, Aegis
-// stays within the memory that its unit allows, where the kernel would kill it.
+// Whatever clients do, all at once and on as many connections as there may be, Aegis stays
+// within the memory limit of its unit, beyond which the kernel would kill it.
 func TestMemoryLimit(t *testing.T) {
 	if os.Getuid() != 0 {
-		missing(t, "needs root, to set a limit of memory")
+		missing(t, "needs root, to make a control group")
 	}
 	if raceDetector() {
-		t.Skip("the race detector takes several times as much memory")
+		t.Skip("the race detector needs several times the memory")
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 3*limits.MaxConns {
-		t.Skipf("needs %d descriptors, there may be %d", 3*limits.MaxConns, files.Cur)
+		t.Skipf("needs %d descriptors, the limit is %d", 3*limits.MaxConns, files.Cur)
 	}
 	idle := int(min(files.Cur/4, limits.MaxIdleBackendConns))
 	group := newMemoryGroup(t, memoryMax)
-	dir := sampleFolder(t)
-	p := start(t, "aegis", "sh", "-c", `echo $$ >"$0/cgroup.procs" && exec aegis "$@"`, group, "-hostport", "127.0.0.1:0", "-sockdir", dir)
-	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
-	neighbour := dialAndScrape(t, addr, 10*time.Second)
-	_, before := taken(t, p)
-	keepIdle(t, dir, addr, idle)
-	_, kept := taken(t, p)
+	dir := sampleDirectory(t)
+	p := start(t, "sh", "-c", `echo $$ >"$0/cgroup.procs" && exec aegis "$@"`, string(group), "-hostport", "127.0.0.1:0", "-sockdir", dir)
+	addr := p.awaitAddress(t)
+	scrape := neighbour(t, addr)
+	_, before := p.processUsage(t)
+	scrapeManyServices(t, dir, addr, idle)
+	_, withIdle := p.processUsage(t)
 
 	long := strings.Repeat("a", limits.MaxRequestHead-1000)
 	requests := []string{
 		"GET /svc HTTP/1.1\r\nHost: h\r\nX-Pad: " + long,
-		"GET /svc?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
-		"GET /large HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 30\r\n\r\n",
-		"GET /sloth?" + long + " HTTP/1.1\r\nHost: h\r\n\r\n",
-		strings.Repeat("GET /other HTTP/1.1\r\nHost: h\r\n\r\n", 10),
-		strings.Repeat("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 4),
-		strings.Repeat("GET /-/sd HTTP/1.1\r\nHost: h\r\n\r\n", 4),
-		strings.Repeat("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", 4),
+		get("/svc?" + long),
+		get("/large", "X-Prometheus-Scrape-Timeout-Seconds: 30"),
+		get("/sloth?" + long),
+		strings.Repeat(get("/other"), 10),
+		strings.Repeat(get("/"), 4),
+		strings.Repeat(get("/-/sd"), 4),
+		strings.Repeat(get("/metrics"), 4),
 	}
 	for i := range limits.MaxConns - 10 {
-		c, err := tight.Dial("tcp", addr)
+		c, err := smallWindow.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,121 +64,29 @@ func TestMemoryLimit(t *testing.T) {
 	}
 	scraped := 0
 	for range 200 {
-		time.Sleep(5 * time.Millisecond) // for all of it to come to its worst
-		if strings.HasPrefix(scrapeOn(neighbour, 10*time.Second), "HTTP/1.1 200 ") {
+		time.Sleep(5 * time.Millisecond) // so that memory reaches its peak
+		if scrape() {
 			scraped++
 		}
 	}
-	_, now := taken(t, p)
-	t.Logf("%.0f MiB resident, before it were %.0f, and %.0f with %d idle connections to services; most that the group had: %d MiB of %d", now, before, kept, idle, peak(t, group)>>20, memoryMax>>20)
-	// A few are refused in the moment in which more come than may be under way.
+	_, now := p.processUsage(t)
+	t.Logf("%.0f MiB resident, %.0f before, %.0f after scrapes of %d services; peak of the group: %d MiB of %d",
+		now, before, withIdle, idle, group.peak(t)>>20, memoryMax>>20)
+	// A few get 503 while more scrapes than allowed arrive at once.
 	if scraped < 190 {
-		t.Errorf("a neighbour was scraped %d times of 200", scraped)
+		t.Errorf("%d of 200 scrapes of a neighbour succeeded", scraped)
 	}
-	if kills := outOfMemoryKills(t, group); kills > 0 || p.cmd.ProcessState != nil {
-		t.Errorf("killed for want of memory (%d)", kills)
-	}
-}
-
-// tight dials for who takes next to nothing: what it does not read stays on Aegis'
-// side.
-var tight = net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
-}}
-
-// Of the scrapers that do not take their answer, limits.MaxUndrained are waited for. The others
-// are let go with it.
-func TestAnswersNobodyTakes(t *testing.T) {
-	const more = 50
-	p := start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", sampleFolder(t))
-	addr := p.awaitOutput(t, `msg=serving address=(\S+)`)
-	scrapers := make([]unix.PollFd, limits.MaxUndrained+more)
-	answers := make([]*bufio.Reader, len(scrapers))
-	for i := range scrapers {
-		c, err := tight.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		raw, err := c.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw.Control(func(fd uintptr) { scrapers[i].Fd = int32(fd) })
-		c.SetDeadline(time.Now().Add(time.Minute))
-		io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: h\r\nPragma: for net/http\r\n\r\n")
-		// One after the other, or a slow machine answers some that there are too many
-		// before them, which they take.
-		answers[i] = bufio.NewReaderSize(c, 16)
-		if head, err := answers[i].Peek(13); string(head) != "HTTP/1.1 200 " {
-			t.Fatalf("scraper %d: %q, %v", i, head, err)
-		}
-	}
-	reset := 0
-	eventually(t, func() error {
-		if _, err := unix.Poll(scrapers, 0); err != nil {
-			return err
-		}
-		reset = 0
-		for _, s := range scrapers {
-			if s.Revents&unix.POLLERR != 0 {
-				reset++
-			}
-		}
-		if reset < more {
-			return fmt.Errorf("%d connections were reset, want %d", reset, more)
-		}
-		return nil
-	})
-	taken := 0
-	for _, answer := range answers {
-		if resp, err := http.ReadResponse(answer, nil); err == nil {
-			if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-				taken++
-			}
-		}
-	}
-	if reset != more || taken != limits.MaxUndrained {
-		t.Errorf("%d connections were reset and %d answers were taken, want %d and %d", reset, taken, more, limits.MaxUndrained)
+	if kills := group.kills(t); kills > 0 || p.cmd.ProcessState != nil {
+		t.Errorf("the kernel killed %d processes for lack of memory", kills)
 	}
 }
 
-// The bound on what waits in the kernel is the listener's, and goes with what it
-// accepts.
-func TestConnectionsHoldLittle(t *testing.T) {
-	l, err := listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	guarded := web.New(web.Config{Folder: socketdir.New(t.TempDir()), Log: slog.New(slog.DiscardHandler)}).Guard(l, nil)
-	defer guarded.Close()
-	scraper, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer scraper.Close()
-	c, err := guarded.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) {
-		if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); n != limits.NotSentLowat || err != nil {
-			t.Errorf("%d bytes may wait (%v), want %d", n, err, limits.NotSentLowat)
-		}
-	})
-}
-
-// keepIdle has Aegis keep n connections, each to another service in dir.
-func keepIdle(t *testing.T, dir, addr string, n int) {
+// scrapeManyServices makes n services in dir and scrapes each once.
+func scrapeManyServices(t *testing.T, dir, addr string, n int) {
 	t.Helper()
-	scraper := dialAndScrape(t, addr, 10*time.Second)
+	scraper := dial(t, addr)
 	scraper.SetDeadline(time.Now().Add(time.Minute))
-	answers := bufio.NewReader(scraper)
+	responses := bufio.NewReader(scraper)
 	for i := range n {
 		name := fmt.Sprintf("idle%d", i)
 		l, err := net.Listen("unix", filepath.Join(dir, name+".sock"))
@@ -193,14 +96,13 @@ func keepIdle(t *testing.T, dir, addr string, n int) {
 		t.Cleanup(func() { l.Close() })
 		go func() {
 			if c, err := l.Accept(); err == nil {
-				http.ReadRequest(bufio.NewReaderSize(c, 16))
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nx 1\n")
-				c.Read(make([]byte, 1)) // until the end
+				afterRequest(c, length+"x 1\n")
+				c.Read(make([]byte, 1)) // until Aegis closes the connection
 				c.Close()
 			}
 		}()
-		fmt.Fprintf(scraper, "GET /%s HTTP/1.1\r\nHost: h\r\n\r\n", name)
-		resp, err := http.ReadResponse(answers, nil)
+		io.WriteString(scraper, get("/"+name))
+		resp, err := http.ReadResponse(responses, nil)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %v, %v", name, resp, err)
 		}
@@ -208,30 +110,32 @@ func keepIdle(t *testing.T, dir, addr string, n int) {
 	}
 }
 
-// newMemoryGroup makes a control group with a limit of memory, of whichever
-// version the machine has.
-func newMemoryGroup(t *testing.T, most int64) (dir string) {
+// memoryGroup is the directory of a control group with a memory limit.
+type memoryGroup string
+
+// newMemoryGroup makes a control group of the version that the machine has.
+func newMemoryGroup(t *testing.T, maxBytes int64) memoryGroup {
 	t.Helper()
 	parent, limit := "/sys/fs/cgroup", "memory.max"
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
 		parent, limit = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
 	}
-	dir = filepath.Join(parent, fmt.Sprintf("aegis-test-%d", os.Getpid()))
+	dir := filepath.Join(parent, fmt.Sprintf("aegis-test-%d", os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("no control group of the test's own: %v", err)
+		t.Skipf("this machine lets the test make no control group: %v", err)
 	}
 	t.Cleanup(func() { os.Remove(dir) })
-	if err := os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(most, 10)), 0o644); err != nil {
-		t.Skipf("no limit of memory: %v", err)
+	if err := os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(maxBytes, 10)), 0o644); err != nil {
+		t.Skipf("this control group has no memory limit: %v", err)
 	}
-	return dir
+	return memoryGroup(dir)
 }
 
-// peak returns the most bytes that the group had.
-func peak(t *testing.T, group string) int64 {
+// peak returns the most bytes that the group has used, 0 if the kernel does not tell.
+func (g memoryGroup) peak(t *testing.T) int64 {
 	t.Helper()
 	for _, file := range []string{"memory.max_usage_in_bytes", "memory.peak"} {
-		if text, err := os.ReadFile(filepath.Join(group, file)); err == nil {
+		if text, err := os.ReadFile(filepath.Join(string(g), file)); err == nil {
 			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -242,10 +146,11 @@ func peak(t *testing.T, group string) int64 {
 	return 0
 }
 
-func outOfMemoryKills(t *testing.T, group string) int {
+// kills returns how many processes of the group the kernel has killed for lack of memory.
+func (g memoryGroup) kills(t *testing.T) int {
 	t.Helper()
 	for _, file := range []string{"memory.oom_control", "memory.events"} {
-		text, err := os.ReadFile(filepath.Join(group, file))
+		text, err := os.ReadFile(filepath.Join(string(g), file))
 		if err != nil {
 			continue
 		}
@@ -259,6 +164,6 @@ func outOfMemoryKills(t *testing.T, group string) int {
 			}
 		}
 	}
-	t.Fatal("the kernel does not say how often it killed")
+	t.Fatal("the kernel does not tell how many processes it has killed")
 	return 0
 }

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,134 +12,206 @@ import (
 	"testing"
 	"time"
 
-	exporterweb "github.com/prometheus/exporter-toolkit/web"
-	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Who tries one password after the other neither finds one nor keeps those from being
-// served who have one, from whichever address.
+// rightPassword is that of the user prometheus in all tests.
+const rightPassword = "open sesame"
+
+// TestPasswords has a real Prometheus find and scrape a service with a password. Clients
+// with none or a wrong one get nowhere, and the service never sees any.
+func TestPasswords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	requests := recordingService(t, dir, "mine")
+	_, addr := startWithPassword(t, dir, bcrypt.MinCost)
+
+	for name, user := range map[string][2]string{
+		"no password": {}, "a wrong password": {"prometheus", "sesame"}, "an unknown user": {"root", rightPassword},
+	} {
+		for _, route := range allRoutes {
+			if got, _ := getAs(http.DefaultClient, "http://"+addr+route, user[0], user[1]); got != http.StatusUnauthorized {
+				t.Errorf("%s: GET %s: %d, want 401", name, route, got)
+			}
+		}
+	}
+	if got := requests(); len(got) > 0 {
+		t.Errorf("the service got requests of clients that were refused:\n%s", got)
+	}
+
+	scrapedBy(t, addr, "http", fmt.Sprintf("basic_auth: {username: prometheus, password: %q}", rightPassword))
+	if got := requests(); got == "" || strings.Contains(got, "Authorization") {
+		t.Errorf("the service got requests with\n%s\nwant no credentials", got)
+	}
+}
+
+// A client without a password cannot hold a connection with a body that it never sends.
+func TestBodyWithoutAPassword(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, addr := startWithPassword(t, dir, bcrypt.MinCost)
+	c := dial(t, addr)
+	io.WriteString(c, "POST /mine HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx")
+	c.SetDeadline(time.Now().Add(limits.ReadHeaderTimeout / 2)) // Aegis would wait longer for a body.
+	response, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(response), "HTTP/1.1 401 ") {
+		t.Errorf("%q, %v; want 401 and the end of the connection", response, err)
+	}
+}
+
+// A client that tries one password after another finds none. It does not keep clients with
+// the right password from being served, from its own address or another.
 func TestPasswordFlood(t *testing.T) {
 	dir := t.TempDir()
 	recordingService(t, dir, "svc")
-	cost := bcrypt.DefaultCost
-	if raceDetector() {
-		cost = bcrypt.MinCost
+	p, addr := startWithPassword(t, dir, hashCost())
+	url := "http://" + addr + "/svc"
+	scraper := &http.Client{Timeout: 30 * time.Second}
+	scrape := func() bool {
+		status, _ := getAs(scraper, url, "prometheus", rightPassword)
+		return status == http.StatusOK
 	}
-	p, url := startWithPassword(t, dir, cost)
-	scrape := func(client *http.Client, password string) int {
-		status, _ := getWithPassword(client, url+"/svc", password)
-		return status
-	}
-	good := &http.Client{Timeout: 10 * time.Second}
 	var first sync.WaitGroup
-	for range 10 { // As Prometheus begins with all its targets.
+	for range 10 { // Prometheus starts with scrapes of all its targets.
 		first.Go(func() {
-			if got := scrape(good, "open sesame"); got != http.StatusOK {
-				t.Errorf("one of the first scrapes: %d", got)
+			if !scrape() {
+				t.Error("one of the first scrapes failed")
 			}
 		})
 	}
 	first.Wait()
 
-	stop := make(chan struct{})
-	var flood sync.WaitGroup
-	var mu sync.Mutex
-	answers := make(map[int]int)
-	for i := range 24 {
-		flood.Go(func() {
-			client := clientFrom(net.IPv4(127, 0, 0, byte(1+i%6)))
-			defer client.CloseIdleConnections()
-			for n := 0; !isClosed(stop); n++ {
-				status := scrape(client, fmt.Sprintf("%d, %d", i, n))
-				mu.Lock()
-				answers[status]++
-				mu.Unlock()
-				time.Sleep(5 * time.Millisecond) // What the flood takes of the machine is not to be measured.
-			}
-		})
+	statuses := newTally()
+	stop := flood(24, func(i, n int) {
+		client := clientFrom(net.IPv4(127, 0, 0, byte(1+i%6)))
+		defer client.CloseIdleConnections()
+		status, _ := getAs(client, url, "prometheus", fmt.Sprintf("%d, %d", i, n))
+		statuses.add(status)
+		time.Sleep(5 * time.Millisecond) // so that the flood leaves the processor to Aegis
+	})
+	checkNeighbour(t, dir, scrape)
+	waitFor(t, "both refusals", func() bool {
+		return statuses.count(http.StatusUnauthorized) > 0 && statuses.count(http.StatusTooManyRequests) > 0
+	})
+	stop()
+	if statuses.count(http.StatusOK) > 0 {
+		t.Error("a wrong password got a scrape")
 	}
-	took := slowest(t, func() bool { return scrape(good, "open sesame") == http.StatusOK })
-	close(stop)
-	flood.Wait()
-	t.Logf("answers to wrong passwords: %v; p99 of who has the right one: %v", answers, took)
-	if took > patience() {
-		t.Errorf("who has the right password waited %v in the 99th of a hundred cases", took)
-	}
-	if answers[http.StatusOK] > 0 || answers[http.StatusUnauthorized] == 0 || answers[http.StatusTooManyRequests] == 0 {
-		t.Errorf("answers to wrong passwords: %v; want 401 and 429 only", answers)
-	}
-	log, err := os.ReadFile(p.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(log), "a scraper has no right password"); n != 1 {
+	if n := strings.Count(string(p.output(t)), "wrong user or password"); n != 1 {
 		t.Errorf("wrong passwords are in %d lines of the log, want 1", n)
 	}
 }
 
-// While many addresses guess, who has the right password gets in though that is not known
-// yet: it is hashed in turn.
+// A client with the right password gets in while many addresses guess, although Aegis has
+// not seen that password before.
 func TestPasswordFloodAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	recordingService(t, dir, "svc")
-	cost := bcrypt.DefaultCost // So much work that the flood lasts for longer than the test.
-	if raceDetector() {
-		cost -= 3
+	_, addr := startWithPassword(t, dir, hashCost())
+	url := "http://" + addr + "/svc"
+	var refused atomic.Int32
+	stop := flood(40, func(i, n int) {
+		client := clientFrom(net.IPv4(127, 0, 0, byte(2+i)))
+		defer client.CloseIdleConnections()
+		if status, _ := getAs(client, url, "prometheus", fmt.Sprintf("%d, %d", i, n)); status == http.StatusUnauthorized {
+			refused.Add(1)
+		}
+	})
+	defer stop()
+	waitFor(t, "the flood", func() bool { return refused.Load() > 10 })
+	victim := clientFrom(net.IPv4(127, 0, 0, 100))
+	defer victim.CloseIdleConnections()
+	var statuses []int
+	for range 2 {
+		status, _ := getAs(victim, url, "prometheus", rightPassword)
+		statuses = append(statuses, status)
 	}
-	_, url := startWithPassword(t, dir, cost)
-	stop := make(chan struct{})
-	var flood sync.WaitGroup
-	var tried atomic.Int32
-	for i := range 40 {
-		flood.Go(func() {
-			client := clientFrom(net.IPv4(127, 0, 0, byte(2+i)))
-			defer client.CloseIdleConnections()
-			for n := 0; !isClosed(stop); n++ {
-				if status, _ := getWithPassword(client, url, fmt.Sprintf("%d, %d", i, n)); status == http.StatusUnauthorized {
-					tried.Add(1)
-				}
+	if !slices.Contains(statuses, http.StatusOK) {
+		t.Errorf("responses to the right password: %v", statuses)
+	}
+}
+
+// hashCost returns the cost of hashes that keep the processor busy.
+func hashCost() int {
+	if raceDetector() {
+		return bcrypt.DefaultCost - 3
+	}
+	return bcrypt.DefaultCost
+}
+
+// flood calls attack in n goroutines, with their number and the number of the call, until
+// stop is called.
+func flood(n int, attack func(i, n int)) (stop func()) {
+	stopped := make(chan struct{})
+	var attackers sync.WaitGroup
+	for i := range n {
+		attackers.Go(func() {
+			for n := 0; !isClosed(stopped); n++ {
+				attack(i, n)
 			}
 		})
 	}
-	defer flood.Wait()
-	defer close(stop)
-	waitFor(t, "the flood", func() bool { return tried.Load() > 10 })
-	victim := clientFrom(net.IPv4(127, 0, 0, 100))
-	defer victim.CloseIdleConnections()
-	var answers []int
-	for range 2 {
-		status, _ := getWithPassword(victim, url+"/svc", "open sesame")
-		answers = append(answers, status)
-	}
-	if !slices.Contains(answers, http.StatusOK) {
-		t.Errorf("answers to the right password: %v", answers)
+	return func() {
+		close(stopped)
+		attackers.Wait()
 	}
 }
 
-// clientFrom is a client with this address.
+// tally counts statuses.
+type tally struct {
+	mu     sync.Mutex
+	counts map[int]int
+}
+
+func newTally() *tally { return &tally{counts: make(map[int]int)} }
+
+func (s *tally) add(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[status]++
+}
+
+func (s *tally) count(status int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[status]
+}
+
+// clientFrom returns a client whose address is ip.
 func clientFrom(ip net.IP) *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}).DialContext,
-	}}
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DialContext: dialerFrom(ip).DialContext}}
 }
 
-// startWithPassword starts Aegis before dir, with a passwordFile.
-func startWithPassword(t *testing.T, dir string, cost int) (p *program, url string) {
+func dialerFrom(ip net.IP) *net.Dialer { return &net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}} }
+
+// startWithPassword starts aegis for the sockets in dir with passwordFile.
+func startWithPassword(t *testing.T, dir string, cost int) (p *program, addr string) {
 	t.Helper()
-	p = start(t, "aegis", "aegis", "-hostport", "127.0.0.1:0", "-sockdir", dir, "-web.config.file", passwordFile(t, dir, cost))
-	return p, "http://" + p.awaitOutput(t, `msg=serving address=(\S+)`)
+	return startAegis(t, dir, "-web.config.file", writeFile(t, dir, "web.yml", passwordFile(t, cost)))
 }
 
-// getWithPassword returns status and body of a GET, 0 if there is no answer.
-func getWithPassword(client *http.Client, url, password string) (status int, body string) {
+// passwordFile returns a web file with rightPassword, hashed at cost.
+func passwordFile(t *testing.T, cost int) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(rightPassword), cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("basic_auth_users: {prometheus: %q}\n", hash)
+}
+
+// getAs returns the status and body of a GET with a password, or without if user is empty.
+// The status is 0 if there is no complete response.
+func getAs(client *http.Client, url, user, password string) (status int, body string) {
 	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err.Error()
 	}
-	r.SetBasicAuth("prometheus", password)
+	if user != "" {
+		r.SetBasicAuth(user, password)
+	}
 	resp, err := client.Do(r)
 	if err != nil {
 		return 0, err.Error()
@@ -154,117 +222,4 @@ func getWithPassword(client *http.Client, url, password string) (status int, bod
 		return 0, err.Error()
 	}
 	return resp.StatusCode, string(text)
-}
-
-// A password that is not known yet waits in turn, once for each address; requests with
-// the same wait for that, and for as long as they like to.
-func TestPasswordsInTurn(t *testing.T) {
-	t.Parallel()
-	p := newPasswords(slog.New(slog.DiscardHandler))
-	users := hashes(t, map[string]int{"prometheus": bcrypt.MinCost})
-	for range cap(p.places) {
-		p.places <- struct{}{}
-	}
-	ask := func(ctx context.Context, address, password string) (status chan int) {
-		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-		r.RemoteAddr = address
-		r.SetBasicAuth("prometheus", password)
-		status = make(chan int, 1)
-		go func() { status <- p.status(r, users) }()
-		return status
-	}
-	waiting := func() int {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return len(p.tries) + int(p.joined.Load())
-	}
-
-	want := func(what string, answer chan int, status int) {
-		t.Helper()
-		select {
-		case got := <-answer:
-			if got != status {
-				t.Errorf("%s: %d, want %d", what, got, status)
-			}
-		case <-time.After(limits.PasswordQueueTimeout / 2):
-			t.Errorf("%s: no answer", what)
-		}
-	}
-
-	// Who is first hangs up; the others are answered all the same.
-	impatient, hangUp := context.WithCancel(t.Context())
-	answers := []chan int{ask(impatient, "10.0.0.1:1", "open sesame")}
-	waitFor(t, "the first", func() bool { return waiting() == 1 })
-	hangUp()
-	for i, address := range []string{"10.0.0.1:2", "10.0.0.2:1"} {
-		answers = append(answers, ask(t.Context(), address, "open sesame"))
-		waitFor(t, address, func() bool { return waiting() == i+2 })
-	}
-	want("who waits for it no more", ask(impatient, "10.0.0.1:3", "open sesame"), http.StatusTooManyRequests)
-	want("a second password from an address", ask(t.Context(), "10.0.0.1:3", "another"), http.StatusTooManyRequests)
-	other := ask(t.Context(), "10.0.0.3:1", "another")
-	waitFor(t, "a wrong password", func() bool { return waiting() == len(answers)+1 })
-	<-p.places
-	for _, answer := range answers {
-		want("the right password", answer, http.StatusOK)
-	}
-	want("a wrong password", other, http.StatusUnauthorized)
-	if n := waiting() + len(p.trying) + len(p.places); n != limits.MaxConcurrentBcrypt-1 {
-		t.Errorf("%d remain, want %d", n, limits.MaxConcurrentBcrypt-1)
-	}
-
-	p.places <- struct{}{}
-	for range limits.MaxPasswordWaiters + 1 {
-		ask(t.Context(), "10.0.0.1:1", "a third")
-	}
-	waitFor(t, "as many as may wait", func() bool { return waiting() == limits.MaxPasswordWaiters+1 })
-	want("one more with the same password", ask(t.Context(), "10.0.0.2:1", "a third"), http.StatusTooManyRequests)
-	want("a password that is known", ask(t.Context(), "10.0.0.2:1", "open sesame"), http.StatusOK)
-	<-p.places
-	waitFor(t, "the others", func() bool { return waiting() == 0 })
-}
-
-// Who tries a user whom there is not waits as long as for one whom there is, and finds
-// nothing, whatever the password.
-func TestPasswordOfAnUnknownUser(t *testing.T) {
-	t.Parallel()
-	users := hashes(t, map[string]int{"cheap": bcrypt.MinCost, "dear": 10, "middling": 6})
-	if hash, known := hashOf("nobody", users); known || hash != string(users.Users["dear"]) {
-		t.Errorf("nobody: %s, %v; want the hash that costs most, %s", hash, known, users.Users["dear"])
-	}
-	if hash, known := hashOf("cheap", users); !known || hash != string(users.Users["cheap"]) {
-		t.Errorf("cheap: %s, %v", hash, known)
-	}
-	p := newPasswords(slog.New(slog.DiscardHandler))
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.SetBasicAuth("nobody", "open sesame")
-	begin := time.Now()
-	if got := p.status(r, users); got != http.StatusUnauthorized {
-		t.Errorf("nobody, with the password of another: %d", got)
-	}
-	if took := time.Since(begin); took < 5*time.Millisecond { // No processor hashes as fast.
-		t.Errorf("nobody was refused in %v: nothing was hashed", took)
-	}
-	users.Users["nobody"] = users.Users["dear"]
-	if got := p.status(r, users); got != http.StatusOK {
-		t.Errorf("a user who is new, with the hash of another: %d", got)
-	}
-}
-
-// hashes is a file where each of these users has the password "open sesame", with a hash
-// of that cost.
-func hashes(t *testing.T, costs map[string]int) (c exporterweb.Config) {
-	t.Helper()
-	text := "basic_auth_users:\n"
-	for user, cost := range costs {
-		hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), cost)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text += fmt.Sprintf("  %s: %q\n", user, hash)
-	}
-	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -18,18 +17,18 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// TestServicesThatRestart has a real Prometheus scrape many services every second
-// while they stop and start at random. A scrape may fail only while its service
-// was down, or was late because the machine had no time; and Aegis has to be at
-// the end as it was at the beginning.
+// TestServicesThatRestart has a real Prometheus scrape many services every second while they
+// stop and start at random. A scrape may fail only if its service was down, or if it was late
+// because the hypervisor took the processors away. Aegis must use no more at the end than
+// before.
 //
-// A thousand services for ten minutes are
+// This runs it with a thousand services for ten minutes:
 //
 //	AEGIS_TEST_LOAD=1000,10m go test -run ServicesThatRestart -timeout 20m -v ./cmd/aegis
 func TestServicesThatRestart(t *testing.T) {
 	load := os.Getenv("AEGIS_TEST_LOAD")
 	if load == "" {
-		t.Skip("it takes a minute and load; AEGIS_TEST_LOAD=50,20s in the environment runs it, as .ci/run does")
+		t.Skip("it takes a minute and loads the machine; AEGIS_TEST_LOAD=50,20s in the environment runs it, as .ci/run does")
 	}
 	number, duration, _ := strings.Cut(load, ",")
 	count, err := strconv.Atoi(number)
@@ -40,7 +39,6 @@ func TestServicesThatRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary := installed(t, "prometheus", "prometheus")
 	t.Parallel()
 	dir := t.TempDir()
 	services := make(map[string]*restarting)
@@ -48,8 +46,8 @@ func TestServicesThatRestart(t *testing.T) {
 		name := fmt.Sprintf("svc%d", i)
 		services[name] = startRestarting(t, filepath.Join(dir, name+".sock"))
 	}
-	_, aegis := startAegis(t, buildAegis(t), dir)
-	prometheus := startPrometheus(t, binary, fmt.Sprintf(`
+	_, aegis := startAegis(t, dir)
+	prometheus := startPrometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s}
 scrape_configs:
   - job_name: aegis
@@ -65,7 +63,7 @@ scrape_configs:
 		return nil
 	}
 	eventually(t, allUp)
-	begin := ownCost(t, aegis)
+	before := usageOf(t, aegis)
 
 	host := watchHost(t)
 	var restarts sync.WaitGroup
@@ -93,34 +91,33 @@ scrape_configs:
 			case took >= time.Second && host.stolen(at, at.Add(took)) > 0.2:
 				late++
 			default:
-				t.Errorf("%s: the scrape of %s, which took %v, failed while its service was up", name, at.Format("15:04:05.000"), took)
+				t.Errorf("%s: the scrape at %s, which took %v, failed while the service was up", name, at.Format("15:04:05.000"), took)
 			}
 		}
 	}
-	t.Logf("%d services, %v: %d scrapes, %d failed, %d of them of a service that was down, %d of them too late for Prometheus while this machine's processors were taken from it; in all %.0f %% of their time was",
+	t.Logf("%d services, %v: %d scrapes, %d failed, %d of them of a service that was down, %d of them late while the hypervisor took the processors away; it took %.0f %% of the time",
 		count, window, scrapes, failed, explained, late, 100*host.stolen(start, time.Now()))
 	if late > scrapes/100 {
-		t.Errorf("%d of %d scrapes came too late because of other machines on the same host: no test of Aegis; run it in a quieter time", late, scrapes)
+		t.Errorf("%d of %d scrapes were late because of other machines on the same host, so this does not test Aegis; run it when the host is less busy", late, scrapes)
 	}
 	if failed == 0 || failed > scrapes/2 {
-		t.Errorf("%d of %d scrapes failed: no test of restarts", failed, scrapes)
+		t.Errorf("%d of %d scrapes failed, so this does not test restarts", failed, scrapes)
 	}
-	// What is left of connections to services that are gone goes when it was idle
-	// for limits.BackendIdleTimeout. How many connections Prometheus has is its own
-	// doing, and each may take 16 KiB.
+	// How many connections Prometheus has is not Aegis' doing; each takes up to 16 KiB.
 	eventually(t, func() error {
-		end := ownCost(t, aegis)
-		if end.descriptors-end.scrapers > begin.descriptors-begin.scrapers+10 ||
-			end.goroutines-end.scrapers > begin.goroutines-begin.scrapers+limits.MaxBlockingFSCalls+10 || // Those who look at the folder stay.
-			end.residentMiB > begin.residentMiB+16+(end.scrapers-begin.scrapers)/64 {
-			return fmt.Errorf("Aegis takes %v, before it were %v", end, begin)
+		after := usageOf(t, aegis)
+		if after.descriptors-after.scrapers > before.descriptors-before.scrapers+10 ||
+			// Goroutines that look up sockets stay.
+			after.goroutines-after.scrapers > before.goroutines-before.scrapers+limits.MaxBlockingFSCalls+10 ||
+			after.residentMiB > before.residentMiB+16+(after.scrapers-before.scrapers)/64 {
+			return fmt.Errorf("Aegis uses %v; before: %v", after, before)
 		}
-		t.Logf("before: %v; after: %v", begin, end)
+		t.Logf("before: %v; after: %v", before, after)
 		return nil
 	})
 }
 
-// restarting is a service that is up and down.
+// restarting is a service that stops and starts.
 type restarting struct {
 	path   string
 	server *http.Server
@@ -128,7 +125,7 @@ type restarting struct {
 	downs  []down
 }
 
-// down is a time in which a service may not have answered.
+// down is a time in which a service may not have responded.
 type down struct{ from, to time.Time }
 
 func startRestarting(t *testing.T, path string) *restarting {
@@ -173,13 +170,11 @@ func (s *restarting) restartUntil(t *testing.T, end time.Time) {
 	}
 }
 
-// blur is how far the time that Prometheus writes down may be from that of the
-// scrape: it sets it back by up to 2 ms, to whole intervals, and then to a whole
-// millisecond.
+// blur is how much the timestamp of a sample may differ from the time of the scrape:
+// Prometheus moves it by up to 2 ms, to align intervals, and truncates it to milliseconds.
 const blur = 3 * time.Millisecond
 
-// wasDown reports whether s was down at any moment from from to to, by the times
-// of Prometheus.
+// wasDown reports whether s was down at any moment between two times of Prometheus.
 func (s *restarting) wasDown(from, to time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,84 +186,84 @@ func (s *restarting) wasDown(from, to time.Time) bool {
 	return false
 }
 
-// host is what the hypervisor took of the processors' time while a test ran.
+// host records how much processor time the hypervisor took while a test ran.
 type host struct {
-	mu    sync.Mutex
-	looks []look
+	mu      sync.Mutex
+	records []ticks
 }
 
-// look is the ticks of /proc/stat at one time: those stolen, and all.
-type look struct {
-	at         time.Time
-	stolen, of float64
+// ticks are those of /proc/stat at one time.
+type ticks struct {
+	at            time.Time
+	stolen, total float64
 }
 
-// watchHost watches until the test ends.
+// watchHost records the host's ticks until the test ends.
 func watchHost(t *testing.T) *host {
 	h := new(host)
 	ctx := t.Context()
 	go func() {
 		for ctx.Err() == nil {
-			h.look()
+			h.record()
 			time.Sleep(100 * time.Millisecond)
 		}
 	}()
 	return h
 }
 
-func (h *host) look() {
+func (h *host) record() {
 	stat, _ := os.ReadFile("/proc/stat")
 	all, _, _ := strings.Cut(string(stat), "\n")
-	now := look{at: time.Now()}
+	now := ticks{at: time.Now()}
 	for i, field := range strings.Fields(strings.TrimPrefix(all, "cpu")) {
-		const steal, guest = 7, 8 // proc_stat(5); the time of guests is in that of users, too.
-		ticks, _ := strconv.ParseFloat(field, 64)
+		const steal, guest = 7, 8 // proc_stat(5); the time of guests counts as time of users too.
+		n, _ := strconv.ParseFloat(field, 64)
 		if i == steal {
-			now.stolen = ticks
+			now.stolen = n
 		}
 		if i < guest {
-			now.of += ticks
+			now.total += n
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.looks = append(h.looks, now)
+	h.records = append(h.records, now)
 }
 
-// stolen returns the part that was taken of the time from from to to, from the
-// last look before it to the first after it: 0 to 1.
+// stolen returns which part of the processors' time, 0 to 1, the hypervisor took between
+// two times, from the last record before to the first after.
 func (h *host) stolen(from, to time.Time) float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var first, last look
-	for _, l := range h.looks {
-		if first.of == 0 || !l.at.After(from) {
-			first = l
+	var first, last ticks
+	for _, r := range h.records {
+		if first.total == 0 || !r.at.After(from) {
+			first = r
 		}
-		if last = l; l.at.After(to) {
+		if last = r; r.at.After(to) {
 			break
 		}
 	}
-	if last.of == first.of {
+	if last.total == first.total {
 		return 0
 	}
-	return (last.stolen - first.stolen) / (last.of - first.of)
+	return (last.stolen - first.stolen) / (last.total - first.total)
 }
 
-// samples returns the values of a range of one metric by job and time.
+// samples returns the values of a range query by job and time.
 func (p prometheusAt) samples(t *testing.T, query string) map[string]map[time.Time]float64 {
 	t.Helper()
-	var answer struct {
+	var result struct {
 		Result []struct {
 			Metric origin
 			Values [][2]any
 		}
 	}
-	if err := p.ask("query", url.Values{"query": {query}}, &answer); err != nil {
+	if err := p.call("query", url.Values{"query": {query}}, &result); err != nil {
 		t.Fatal(err)
 	}
 	out := make(map[string]map[time.Time]float64)
-	for _, series := range answer.Result {
+	for _, series := range result.Result {
 		values := make(map[time.Time]float64)
 		for _, v := range series.Values {
 			value, err := strconv.ParseFloat(fmt.Sprint(v[1]), 64)
@@ -280,29 +275,4 @@ func (p prometheusAt) samples(t *testing.T, query string) map[string]map[time.Ti
 		out[series.Metric.Job] = values
 	}
 	return out
-}
-
-// cost is what a running Aegis takes.
-type cost struct{ descriptors, goroutines, scrapers, residentMiB float64 }
-
-// String returns c in words.
-func (c cost) String() string {
-	return fmt.Sprintf("%.0f descriptors and %.0f goroutines, with %.0f connections of scrapers, and %.1f MiB resident",
-		c.descriptors, c.goroutines, c.scrapers, c.residentMiB)
-}
-
-func ownCost(t *testing.T, aegis string) cost {
-	t.Helper()
-	resp, err := http.Get("http://" + aegis + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	values := make(map[string]float64)
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), " "); ok {
-			values[name], _ = strconv.ParseFloat(value, 64)
-		}
-	}
-	return cost{values["process_open_fds"], values["go_goroutines"], values["aegis_scraper_connections"], values["process_resident_memory_bytes"] / (1 << 20)}
 }

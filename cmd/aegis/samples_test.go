@@ -13,15 +13,14 @@ import (
 	"testing"
 )
 
-// payload is what the sample services of the benchmarks answer: an exposition of
-// so many bytes, with its length, chunked, or in one-chunk.
+// payload describes the responses of the services of benchmarks.
 type payload struct {
-	size    int
-	framing string
+	size    int    // in bytes
+	framing string // length, chunked or one-chunk
 }
 
-// sampleServices starts a process of n services, svc0.sock and so on in the
-// folder that it returns.
+// sampleServices starts a process with n services, svc0.sock and so on, in the directory
+// that it returns.
 func sampleServices(b *testing.B, n int, p payload) string {
 	b.Helper()
 	dir := b.TempDir()
@@ -44,9 +43,8 @@ func sampleServices(b *testing.B, n int, p payload) string {
 	return dir
 }
 
-// serveSamples is the program sample-services DIR N SIZE FRAMING. Its services
-// are of net/http and write 4 KiB at a time, as exporters do, unless FRAMING says
-// otherwise.
+// serveSamples is the program sample-services DIR N SIZE FRAMING. Its services write 4 KiB at
+// a time, as exporters do, unless FRAMING is another than chunked.
 func serveSamples() {
 	dir, framing := os.Args[1], os.Args[4]
 	n, _ := strconv.Atoi(os.Args[2])
@@ -60,12 +58,12 @@ func serveSamples() {
 			w.Write(body)
 			return
 		}
-		most := 4096
+		pieceSize := 4096
 		if framing == "one-chunk" {
-			most = size
+			pieceSize = size
 		}
 		for rest := body; len(rest) > 0; {
-			piece := rest[:min(len(rest), most)]
+			piece := rest[:min(len(rest), pieceSize)]
 			w.Write(piece)
 			rest = rest[len(piece):]
 		}

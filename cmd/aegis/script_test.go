@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -14,17 +15,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // Parallel tests wait for other processes most of the time.
 	testscript.Main(m, map[string]func(){"aegis": main, "sample-services": serveSamples})
 }
 
-// TestScripts runs the command lines in testdata/script. Beside testscript's
-// own commands there are
+// TestScripts runs the command lines in testdata/script. These commands are not
+// testscript's own:
 //
 //	freeport VAR        put the number of a free TCP port into $VAR
-//	fetch STATUS URL    GET URL until it answers, want STATUS, print the body
-//	until PATTERN URL   GET URL until PATTERN matches in its answer
-//	hangup              send SIGHUP to the program started last
+//	fetch STATUS URL    GET URL until there is a response, want STATUS, print the body
+//	until PATTERN URL   GET URL until the body matches PATTERN
+//	hangup              send SIGHUP to the program that was started last
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"freeport": freeport, "fetch": fetch, "until": until, "hangup": hangup},
@@ -41,7 +44,7 @@ func freeport(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func fetch(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get(args[1])
 		if err != nil {
 			if time.Now().After(end) {
@@ -49,8 +52,8 @@ func fetch(ts *testscript.TestScript, _ bool, args []string) {
 			}
 			continue
 		}
-		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
 		ts.Check(err)
 		fmt.Fprint(ts.Stdout(), string(body))
 		if status := fmt.Sprint(resp.StatusCode); status != args[0] {
@@ -64,7 +67,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	var body []byte
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get(args[1])
 		ts.Check(err)
 		body, err = io.ReadAll(resp.Body)
@@ -74,7 +77,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("GET %s never matched %q, but\n%s", args[1], args[0], body)
+	ts.Fatalf("GET %s did not match %q, but was\n%s", args[1], args[0], body)
 }
 
 func hangup(ts *testscript.TestScript, _ bool, _ []string) {

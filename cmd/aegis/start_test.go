@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// BenchmarkStart measures the time from exec to READY=1, in turns with a bare
-// net/http server. The medians are what to compare:
+// BenchmarkStart measures the time from exec to READY=1, compared with the smallest net/http
+// server. It starts both in turns and prints the medians.
 //
 //	go test -run '^$' -bench Start -benchtime 20x ./cmd/aegis
 func BenchmarkStart(b *testing.B) {
@@ -76,7 +76,7 @@ func untilReady(b *testing.B, notify *net.UnixConn, path string, args []string) 
 	return time.Since(start)
 }
 
-// drainMessages takes what a program told after READY.
+// drainMessages drops the messages that a program sent after READY=1.
 func drainMessages(notify *net.UnixConn) {
 	buf := make([]byte, 4096)
 	for {

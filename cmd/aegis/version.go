@@ -8,11 +8,11 @@ import (
 
 // Set at build time by -ldflags "-X main.version=… -X main.revision=…".
 var (
-	version  = "0.1.0"
+	version  = "0.2.0"
 	revision = ""
 )
 
-// buildRevision is the commit this was built from, as far as is known.
+// buildRevision returns the commit that this was built from, if known.
 func buildRevision() string {
 	if revision != "" {
 		return revision
@@ -28,5 +28,6 @@ func buildRevision() string {
 }
 
 func versionLine() string {
-	return fmt.Sprintf("aegis %s (revision %s, %s, %s/%s)", version, buildRevision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("aegis %s (revision %s, %s, %s/%s)",
+		version, buildRevision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

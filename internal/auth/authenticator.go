@@ -1,9 +1,9 @@
-// Package auth enforces the web file: TLS, client certificates, passwords, response
-// headers and a rate limit, in the format of Prometheus' exporter-toolkit.
+// Package auth enforces the web file: TLS, client certificates, passwords, response headers and a rate
+// limit, in the format of Prometheus' exporter-toolkit.
 //
-// The file is read at start and at reload. Server certificates and keys are read for each
-// handshake, so renewing them needs no reload. The library's own handler would read the
-// whole file for each request, and verify one password at a time.
+// The file is read at start and at reload. Server certificates and keys are read for each handshake, so
+// renewing them needs no reload. The library's own handler would read the whole file for each request, and
+// verify one password at a time.
 package auth
 
 import (
@@ -22,14 +22,14 @@ import (
 
 // Reasons why a request is refused; the client gets them as text.
 var (
-	errNoCertificate = errors.New("this connection has no client certificate" +
-		" from an authority under client_ca_file in -web.config.file; connect again with one")
+	errNoCertificate = errors.New("this connection has no client certificate from an authority" +
+		" under client_ca_file in -web.config.file; connect again with one")
 	errNoAllowedSAN = errors.New("the client certificate of this connection has none of the names" +
 		" under client_allowed_sans in -web.config.file")
 	errWrongPassword = errors.New("this needs a user and a password" +
 		" (basic_auth in Prometheus, in the scrape configuration and under http_sd_configs)")
-	errTooManyPasswords = fmt.Errorf("too many wrong passwords, from this address or in total;"+
-		" try again in %v", limits.WrongPasswordInterval)
+	errTooManyPasswords = fmt.Errorf("too many wrong passwords, from this address or in total; try again in %v",
+		limits.WrongPasswordInterval)
 	errRateLimit = errors.New("more requests than rate_limit in -web.config.file allows; try again later")
 )
 
@@ -40,7 +40,7 @@ type Authenticator struct {
 	passwords *passwordVerifier
 }
 
-// New returns an Authenticator that enforces f. It logs to log.
+// New returns an Authenticator that enforces f.
 func New(f *File, log *slog.Logger) *Authenticator {
 	a := &Authenticator{log: log, passwords: newPasswordVerifier(log)}
 	a.file.Store(f)
@@ -50,10 +50,10 @@ func New(f *File, log *slog.Logger) *Authenticator {
 // File returns the file in use.
 func (a *Authenticator) File() *File { return a.file.Load() }
 
-// TLSConfig returns the TLS configuration of a server, nil if the file has no TLS. Each
-// handshake follows the file in use.
+// TLSConfig returns the TLS configuration of a server, nil if the file has no TLS. Each handshake follows
+// the file in use.
 func (a *Authenticator) TLSConfig() *tls.Config {
-	if !a.File().TLS() {
+	if a.File().tls == nil {
 		return nil
 	}
 	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -61,8 +61,8 @@ func (a *Authenticator) TLSConfig() *tls.Config {
 	}}
 }
 
-// Handler returns a handler that runs next for the requests that the file in use admits,
-// and refuses the others. It sets the response headers of the file for both.
+// Handler returns a handler that runs next for the requests that the file in use admits, and refuses the
+// others. It sets the response headers of the file for both.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := a.File()
@@ -77,15 +77,11 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// authorize returns nil if f admits r, else why not. Only requests with the right
-// credentials count towards the rate limit: it is one for all clients, and those without
-// a password must not use it up.
+// authorize returns nil if f admits r, else why not. Only requests with the right credentials count towards
+// the rate limit: it is one for all clients, and those without a password must not use it up.
 func (a *Authenticator) authorize(r *http.Request, f *File) error {
-	if !f.hasVerifiedCert(r.TLS) {
-		return errNoCertificate
-	}
-	if !f.hasAllowedSAN(r.TLS) {
-		return errNoAllowedSAN
+	if err := f.checkClientCert(r.TLS); err != nil {
+		return err
 	}
 	if len(f.config.Users) > 0 {
 		if err := a.passwords.verify(r, f); err != nil {
@@ -98,27 +94,64 @@ func (a *Authenticator) authorize(r *http.Request, f *File) error {
 	return nil
 }
 
-// refuse sends err with its status. RFC 9110 wants a challenge in each 401; no registered
-// scheme is for client certificates.
+// refuse sends err with its status. RFC 9110 requires a challenge in each 401; no registered scheme is for
+// client certificates.
 func refuse(w http.ResponseWriter, f *File, err error) {
-	status := http.StatusUnauthorized
+	status, wait := http.StatusUnauthorized, time.Duration(0)
 	switch err {
 	case errWrongPassword:
 		w.Header().Set("WWW-Authenticate", `Basic realm="Aegis"`)
 	case errTooManyPasswords:
-		status = http.StatusTooManyRequests
-		setRetryAfter(w, limits.WrongPasswordInterval)
+		status, wait = http.StatusTooManyRequests, limits.WrongPasswordInterval
 	case errRateLimit:
-		status = http.StatusTooManyRequests
-		setRetryAfter(w, f.config.RateLimiterConfig.Interval)
+		status, wait = http.StatusTooManyRequests, f.config.RateLimiterConfig.Interval
 	default:
 		w.Header().Set("WWW-Authenticate", `ClientCertificate realm="Aegis"`)
-		w.Header().Set("Connection", "close") // Another certificate takes another handshake.
+	}
+	if err != errRateLimit {
+		// Another certificate needs another handshake, and guessing passwords must not be cheaper.
+		w.Header().Set("Connection", "close")
+	}
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	http.Error(w, err.Error(), status)
 }
 
-// setRetryAfter sets Retry-After to wait, in full seconds.
-func setRetryAfter(w http.ResponseWriter, wait time.Duration) {
-	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+// Reload reads the file again and puts it to use. It returns an error and keeps the file in use if the new
+// one is invalid or asks clients for less. Only one call may run at a time.
+//
+// A server that began without TLS cannot turn it on. Reload then logs a warning and uses the rest of the file.
+func (a *Authenticator) Reload() error {
+	inUse := a.File()
+	next, err := ReadFile(inUse.path)
+	if err != nil {
+		return err
+	}
+	if err := checkNotWeaker(inUse, next); err != nil {
+		return fmt.Errorf("reloading -web.config.file: %s %w; asking clients for less takes a restart",
+			inUse.path, err)
+	}
+	if next.tls != nil && inUse.tls == nil {
+		a.log.Warn("TLS stays off: turning it on takes a restart", "file", next.path)
+		next.config.TLSConfig, next.tls, next.clientCAs = inUse.config.TLSConfig, nil, nil
+	}
+	a.file.Store(next)
+	return nil
+}
+
+// checkNotWeaker returns an error that says what inUse asks of clients, but next does not.
+func checkNotWeaker(inUse, next *File) error {
+	was, is := inUse.config.TLSConfig, next.config.TLSConfig
+	switch {
+	case len(inUse.config.Users) > 0 && len(next.config.Users) == 0:
+		return errors.New("has no passwords any more")
+	case inUse.tls != nil && next.tls == nil:
+		return errors.New("has no TLS any more")
+	case inUse.VerifiesClientCerts() && is.ClientAuth != was.ClientAuth && is.ClientAuth != requireAndVerify:
+		return fmt.Errorf("does not have client_auth_type: %s any more", was.ClientAuth)
+	case len(was.ClientAllowedSans) > 0 && len(is.ClientAllowedSans) == 0:
+		return errors.New("has no client_allowed_sans any more")
+	}
+	return nil
 }

@@ -18,8 +18,8 @@ func TestRefuse(t *testing.T) {
 	}{
 		errNoCertificate:    {http.StatusUnauthorized, `ClientCertificate realm="Aegis"`, "", "close"},
 		errNoAllowedSAN:     {http.StatusUnauthorized, `ClientCertificate realm="Aegis"`, "", "close"},
-		errWrongPassword:    {http.StatusUnauthorized, `Basic realm="Aegis"`, "", ""},
-		errTooManyPasswords: {http.StatusTooManyRequests, "", "10", ""},
+		errWrongPassword:    {http.StatusUnauthorized, `Basic realm="Aegis"`, "", "close"},
+		errTooManyPasswords: {http.StatusTooManyRequests, "", "10", "close"},
 		errRateLimit:        {http.StatusTooManyRequests, "", "2", ""},
 	} {
 		w := httptest.NewRecorder()

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/time/rate"
+
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 // File is a web configuration file in exporter-toolkit's format, read and checked.
@@ -26,18 +26,17 @@ type File struct {
 	config        exporterweb.Config  // paths in it do not depend on the file's directory
 	tls           *tls.Config         // nil without TLS
 	clientCAs     []*x509.Certificate // authorities that verify client certificates
-	costliestHash string              // password hash that takes longest to verify
+	costliestHash []byte              // password hash that takes longest to verify
 	limiter       *rate.Limiter       // nil without a rate limit
 }
 
-// ReadFile reads and checks the file at path. It returns an error if the file or one
-// that it names is missing or invalid, if it checks client certificates in a way that
-// keeps nobody out, and if it turns nothing on: that cannot have been the intention.
+// ReadFile reads and checks the file at path. It returns an error if the file or one that it names is
+// missing or invalid, if it checks client certificates in a way that keeps nobody out, and if it turns
+// nothing on: that cannot have been the intention.
 func ReadFile(path string) (*File, error) {
 	f, err := read(path)
 	if err != nil {
-		// Some errors of the YAML parser span several lines.
-		reason := strings.Join(strings.Fields(err.Error()), " ")
+		reason := strings.Join(strings.Fields(err.Error()), " ") // Some YAML errors span several lines.
 		return nil, fmt.Errorf("reading -web.config.file %s: %s%s", path, reason, advice(reason))
 	}
 	return f, nil
@@ -53,15 +52,15 @@ func read(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{path: path}
-	f.config.TLSConfig.MinVersion = tls.VersionTLS12 // The library's defaults.
-	f.config.TLSConfig.MaxVersion = tls.VersionTLS13
+	c := &f.config
+	c.TLSConfig.MinVersion, c.TLSConfig.MaxVersion = tls.VersionTLS12, tls.VersionTLS13 // the library's defaults
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&f.config); err != nil && err != io.EOF {
+	if err := decoder.Decode(c); err != nil && err != io.EOF {
 		return nil, err
 	}
-	f.config.TLSConfig.SetDirectory(filepath.Dir(path))
-	if f.costliestHash, err = costliestHash(f.config); err != nil {
+	c.TLSConfig.SetDirectory(filepath.Dir(path))
+	if f.costliestHash, err = costliestHash(*c); err != nil {
 		return nil, err
 	}
 	if err := f.readTLS(); err != nil {
@@ -71,34 +70,35 @@ func read(path string) (*File, error) {
 	if err := exporterweb.Validate(path); err != nil {
 		return nil, err
 	}
-	if limit := f.config.RateLimiterConfig; limit.Interval != 0 {
+	if limit := c.RateLimiterConfig; limit.Interval != 0 {
 		f.limiter = rate.NewLimiter(rate.Every(limit.Interval), limit.Burst)
 	}
-	if !f.TLS() && len(f.config.Users) == 0 && len(f.config.HTTPConfig.Header) == 0 && f.limiter == nil {
+	if f.tls == nil && len(c.Users) == 0 && len(c.HTTPConfig.Header) == 0 && f.limiter == nil {
 		return nil, errors.New("it turns nothing on; set tls_server_config or basic_auth_users," +
 			" or leave out the flag for plain HTTP")
 	}
 	return f, nil
 }
 
-// costliestHash returns the password hash that takes longest to verify. It returns an
-// error that names the user if a hash is not one of bcrypt; the library's does not.
-func costliestHash(c exporterweb.Config) (hash string, err error) {
+// costliestHash returns the password hash that takes longest to verify. If one is not of bcrypt, it returns
+// an error that names the user; the library's does not.
+func costliestHash(c exporterweb.Config) (costliest []byte, err error) {
 	highest := 0
-	for _, user := range slices.Sorted(maps.Keys(c.Users)) {
-		cost, err := bcrypt.Cost([]byte(c.Users[user]))
+	for user, secret := range c.Users {
+		hash := []byte(secret)
+		cost, err := bcrypt.Cost(hash)
 		if err != nil {
-			return "", fmt.Errorf("basic_auth_users: the value of %s is not a password hash (%w)", user, err)
+			return nil, fmt.Errorf("basic_auth_users: the value of %s is not a password hash (%w)", user, err)
 		}
 		if cost > highest {
-			highest, hash = cost, string(c.Users[user])
+			highest, costliest = cost, hash
 		}
 	}
-	return hash, nil
+	return costliest, nil
 }
 
-// readTLS makes f.tls and reads f.clientCAs.
-func (f *File) readTLS() error {
+// readTLS sets f.tls and f.clientCAs.
+func (f *File) readTLS() (err error) {
 	c := &f.config.TLSConfig
 	if err := checkClientAuth(c); err != nil {
 		return err
@@ -106,7 +106,6 @@ func (f *File) readTLS() error {
 	if !c.IsEnabled() {
 		return nil
 	}
-	var err error
 	if f.VerifiesClientCerts() {
 		if f.clientCAs, err = readClientCAs(c); err != nil {
 			return err
@@ -119,26 +118,40 @@ func (f *File) readTLS() error {
 	return nil
 }
 
-// Path returns the path that ReadFile read.
-func (f *File) Path() string { return f.path }
+// advice returns a clause that says what to do about reason, an error of the library or the YAML parser, or
+// an empty string.
+func advice(reason string) string {
+	for _, known := range []struct{ part, advice string }{
+		{"bcrypt", "basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},
+		{"permission denied", "Aegis reads it as " + socketdir.CurrentUser()},
+		{"field targets not found", "this is a targets file, use it with -config.file"},
+		{"invalid ClientAuth", "use " + requireAndVerify + ", " + verifyIfGiven + " or NoClientCert"},
+		{"any PEM data in key input", "put the key itself under key, or its path under key_file"},
+		{"any PEM data in certificate", "put the certificate itself under cert, or its path under cert_file"},
+		{"private key does not match", "cert_file and key_file must belong to the same certificate"},
+		{"without a Client Auth Policy", "set client_auth_type: " + requireAndVerify},
+		{"unknown TLS version", "it must be TLS10, TLS11, TLS12 or TLS13"},
+		{"map[string]config.Secret", `write each user under basic_auth_users as NAME: "HASH"`},
+		{"in type web.Config", "use tls_server_config, http_server_config, basic_auth_users or rate_limit"},
+		{"cannot start any token", "indent with spaces, not tabs, and quote what begins with @, % or `"},
+	} {
+		if strings.Contains(reason, known.part) {
+			return "; " + known.advice
+		}
+	}
+	return ""
+}
 
-// TLS reports whether the file turns TLS on.
-func (f *File) TLS() bool { return f.tls != nil }
-
-// CertificatePath returns the path of the server certificate. It returns an empty string
-// if there is none or the web file itself contains it.
+// CertificatePath returns the path of the server certificate, empty if the web file contains it or has none.
 func (f *File) CertificatePath() string { return f.config.TLSConfig.TLSCertPath }
 
-// CertificateExpiredAt reads the server certificate and returns when it expired. It
-// returns the zero time if the certificate is still valid, cannot be read, or there is
-// none.
+// CertificateExpiredAt reads the server certificate and returns when it expired. It returns the zero time if
+// the certificate is still valid or cannot be read, or if there is none.
 func (f *File) CertificateExpiredAt() time.Time {
-	if !f.TLS() {
-		return time.Time{}
+	if f.tls != nil {
+		if c, err := f.tls.GetCertificate(nil); err == nil && time.Now().After(c.Leaf.NotAfter) {
+			return c.Leaf.NotAfter
+		}
 	}
-	certificate, err := f.tls.GetCertificate(nil)
-	if err != nil || time.Now().Before(certificate.Leaf.NotAfter) {
-		return time.Time{}
-	}
-	return certificate.Leaf.NotAfter
+	return time.Time{}
 }

@@ -28,7 +28,7 @@ func TestReadFileErrors(t *testing.T) {
 		{"list of users", "basic_auth_users: [prometheus]", `; write each user under basic_auth_users as NAME: "HASH"`},
 		{"unknown header", "http_server_config: {headers: {Server: x}}", `HTTP header "Server" can not be configured`},
 		{"unknown version", serverTLS + "  min_version: TLS9", "unknown TLS version: TLS9; it must be TLS10,"},
-		{"unknown policy", serverTLS + "  client_auth_type: Yes", "invalid ClientAuth: Yes; client_auth_type must be RequireAndVerifyClientCert,"},
+		{"unknown policy", serverTLS + "  client_auth_type: Yes", "invalid ClientAuth: Yes; use RequireAndVerifyClientCert,"},
 		{"unknown cipher", serverTLS + "  cipher_suites: [ROT13]", "unknown cipher: ROT13"},
 		{"absent certificate", "tls_server_config: {cert_file: absent.pem, key_file: server.key}", "absent.pem: no such file or directory"},
 		{"no key", "tls_server_config: {cert_file: server.pem}", "missing one of key or key_file"},
@@ -36,7 +36,7 @@ func TestReadFileErrors(t *testing.T) {
 		{"path as certificate", "tls_server_config: {cert: server.pem, key_file: server.key}", "; put the certificate itself under cert, or"},
 		{"path as key", "tls_server_config: {cert_file: server.pem, key: server.key}", "; put the key itself under key, or"},
 		{"authority without policy", serverTLS + "  client_ca_file: trusted.pem", "; set client_auth_type: RequireAndVerifyClientCert"},
-		{"policy without authority", serverTLS + "  client_auth_type: RequireAndVerifyClientCert", "client_auth_type RequireAndVerifyClientCert needs a client_ca_file: the authority whose certificates may scrape"},
+		{"policy without authority", serverTLS + "  client_auth_type: RequireAndVerifyClientCert", "client_auth_type RequireAndVerifyClientCert needs that of the authority whose certificates may scrape"},
 		{"absent authority", serverTLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem", "reading client_ca_file: open " + filepath.Join(s.dir, "ca.pem")},
 		{"empty authority", serverTLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: empty.pem", "there is no certificate in client_ca_file "},
 		{"key as authority", mutualTLS[:len(mutualTLS)-len("trusted.pem\n")] + "server.key", "there is no certificate in client_ca_file "},
@@ -113,14 +113,13 @@ func TestReadFile(t *testing.T) {
 http_server_config: {http2: true}
 ` + users, true, true},
 	} {
-		path := s.write("web.yml", tt.text)
-		f, err := ReadFile(path)
+		f, err := ReadFile(s.write("web.yml", tt.text))
 		if err != nil {
 			t.Errorf("%s: %v", tt.text, err)
 			continue
 		}
-		if f.Path() != path || f.TLS() != tt.isTLS || f.VerifiesClientCerts() != tt.clientCerts {
-			t.Errorf("%s: path %s, TLS %v, client certificates %v", tt.text, f.Path(), f.TLS(), f.VerifiesClientCerts())
+		if (f.tls != nil) != tt.isTLS || f.VerifiesClientCerts() != tt.clientCerts {
+			t.Errorf("%s: TLS %v, client certificates %v", tt.text, f.tls != nil, f.VerifiesClientCerts())
 		}
 	}
 }
@@ -140,8 +139,8 @@ func TestReadFileWithInlineCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !f.TLS() || len(f.clientCAs) != 1 || f.CertificatePath() != "" {
-		t.Errorf("TLS %v, %d authorities, certificate at %q", f.TLS(), len(f.clientCAs), f.CertificatePath())
+	if f.tls == nil || len(f.clientCAs) != 1 || f.CertificatePath() != "" {
+		t.Errorf("TLS %v, %d authorities, certificate at %q", f.tls != nil, len(f.clientCAs), f.CertificatePath())
 	}
 }
 

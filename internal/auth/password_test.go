@@ -99,38 +99,6 @@ func testPasswordsWaitInTurn(t *testing.T) {
 	}
 }
 
-// At most MaxPasswordWaiters requests wait for one verification; cached passwords need not
-// wait.
-func TestPasswordWaiters(t *testing.T) { synctest.Test(t, testPasswordWaiters) }
-
-func testPasswordWaiters(t *testing.T) {
-	p := newPasswordVerifier(discard)
-	f := readPasswords(t, map[string]int{"prometheus": bcrypt.MinCost})
-	if err := p.verify(passwordRequest(t.Context(), "10.0.0.2:1", "prometheus", password), f); err != nil {
-		t.Fatal(err)
-	}
-	release := takeSlots(t)
-	results := make(chan error)
-	for range limits.MaxPasswordWaiters + 1 {
-		go func() {
-			results <- p.verify(passwordRequest(t.Context(), "10.0.0.1:1", "prometheus", "wrong"), f)
-		}()
-	}
-	synctest.Wait()
-	if err := p.verify(passwordRequest(t.Context(), "10.0.0.2:1", "prometheus", "wrong"), f); err != errTooManyPasswords {
-		t.Errorf("one waiter more: %v", err)
-	}
-	if err := p.verify(passwordRequest(t.Context(), "10.0.0.1:2", "prometheus", password), f); err != nil {
-		t.Errorf("cached password: %v", err)
-	}
-	release()
-	for range limits.MaxPasswordWaiters + 1 {
-		if err := <-results; err != errWrongPassword {
-			t.Errorf("a waiter: %v", err)
-		}
-	}
-}
-
 // A verification that gets no slot in time is refused, and not remembered as wrong.
 func TestPasswordWithoutASlot(t *testing.T) { synctest.Test(t, testPasswordWithoutASlot) }
 
@@ -155,11 +123,8 @@ func testPasswordWithoutASlot(t *testing.T) {
 // An unknown user costs as much time as the costliest known one, and never gets in.
 func TestPasswordOfAnUnknownUser(t *testing.T) {
 	f := readPasswords(t, map[string]int{"cheap": bcrypt.MinCost, "costly": 9, "middling": 6})
-	if hash, known := f.passwordHash("nobody"); known || hash != string(f.config.Users["costly"]) {
-		t.Errorf("nobody: %s, %v; want the costliest hash, %s", hash, known, f.config.Users["costly"])
-	}
-	if hash, known := f.passwordHash("cheap"); !known || hash != string(f.config.Users["cheap"]) {
-		t.Errorf("cheap: %s, %v", hash, known)
+	if string(f.costliestHash) != string(f.config.Users["costly"]) {
+		t.Errorf("the costliest hash is %s, want %s", f.costliestHash, f.config.Users["costly"])
 	}
 	p := newPasswordVerifier(discard)
 	begin := time.Now()
@@ -199,14 +164,58 @@ func testWrongPasswords(t *testing.T) {
 	want(errWrongPassword, "[2001:db8::99]:1", "prometheus", "0")
 	want(nil, "[2001:db8::99]:1", "prometheus", password)
 	want(errWrongPassword, "[2001:db8:0:1::1]:1", "other", "wrong")
+	time.Sleep(limits.WrongPasswordInterval / limits.MaxWrongPasswords) // Now it may guess once.
+	want(errWrongPassword, "[2001:db8::99]:1", "other", "wrong again")
+	want(errTooManyPasswords, "[2001:db8::99]:1", "other", password)
 	time.Sleep(limits.WrongPasswordInterval)
 	want(nil, "[2001:db8::99]:1", "other", password)
 	want(errWrongPassword, "10.0.0.1:1", "other", "another")
-	if len(p.wrongCounts) != 1 {
-		t.Errorf("%d sources are counted, want 1: the others have expired", len(p.wrongCounts))
+	if len(p.guesses) != 1 {
+		t.Errorf("%d sources are counted, want 1: the others may guess again", len(p.guesses))
 	}
 	const line = `level=WARN msg="wrong user or password" user=prometheus address=[2001:db8::1]:1 count=1`
 	if !strings.Contains(log.String(), line) || strings.Count(log.String(), "\n") != 1 {
 		t.Errorf("want one line in the log: %s", log.String())
+	}
+}
+
+// Credentials that differ in where one part ends are different.
+func TestCredentials(t *testing.T) {
+	seen := make(map[credentials][3]string)
+	for _, parts := range [][3]string{
+		{"a", "bc", "h"}, {"ab", "c", "h"}, {"abc", "", "h"}, {"", "abc", "h"},
+		{"a", "b", "ch"}, {"a", "bch", ""}, {"a", "bc", "i"}, {"b", "ac", "h"},
+	} {
+		key := newCredentials(parts[0], parts[1], parts[2])
+		if other, ok := seen[key]; ok {
+			t.Errorf("%q and %q are the same", parts, other)
+		}
+		seen[key] = parts
+		if newCredentials(parts[0], parts[1], parts[2]) != key {
+			t.Errorf("%q is not the same twice", parts)
+		}
+	}
+}
+
+// The cache has a limit, and wrong passwords do not evict right ones.
+func TestPasswordCache(t *testing.T) {
+	p := newPasswordVerifier(discard)
+	f := readPasswords(t, map[string]int{"prometheus": bcrypt.MinCost})
+	right := passwordRequest(t.Context(), "10.0.0.1:1", "prometheus", password)
+	if err := p.verify(right, f); err != nil {
+		t.Fatal(err)
+	}
+	for i := range limits.MaxCachedPasswords + 1 {
+		remote := fmt.Sprintf("10.0.1.%d:1", i)
+		if err := p.verify(passwordRequest(t.Context(), remote, "prometheus", fmt.Sprint(i)), f); err != errWrongPassword {
+			t.Errorf("wrong password %d: %v", i, err)
+		}
+	}
+	if len(p.right) != 1 || len(p.wrong) != 1 {
+		t.Errorf("%d right and %d wrong passwords are cached, want 1 and 1", len(p.right), len(p.wrong))
+	}
+	takeSlots(t)
+	if err := p.verify(right, f); err != nil {
+		t.Errorf("the right password is not cached: %v", err)
 	}
 }

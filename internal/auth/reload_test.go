@@ -116,7 +116,7 @@ func TestReloadThatTurnsTLSOn(t *testing.T) {
 	if n := strings.Count(log.String(), `level=WARN msg="TLS stays off: turning it on takes a restart" file=`); n != 2 {
 		t.Errorf("%d warnings, want 2: %s", n, log.String())
 	}
-	if s.File().TLS() || s.File().VerifiesClientCerts() || s.File().CertificatePath() != "" {
+	if s.File().tls != nil || s.File().VerifiesClientCerts() || s.File().CertificatePath() != "" {
 		t.Error("the file in use has TLS")
 	}
 }

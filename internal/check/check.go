@@ -1,5 +1,5 @@
-// Package check scrapes targets once, as the daemon would, parses their metrics as
-// Prometheus does, and reports what is wrong.
+// Package check scrapes targets once, as the daemon would, parses their metrics as Prometheus does, and
+// reports what is wrong.
 package check
 
 import (
@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/socketdir"
@@ -23,36 +26,31 @@ type Options struct {
 	Lint    bool          // run promlint on the metrics
 	Timeout time.Duration // the scrape_timeout of Prometheus
 	JSON    bool          // report as JSON instead of a table
-	// RunAs is a command that runs the same check as the user of the service; empty if
-	// this process runs as that user (see CommandAs).
+	// RunAs is a command that runs the same check as the user of the service; empty if this process runs as
+	// that user (see CommandAs).
 	RunAs   string
 	Version string // of Aegis, for the User-Agent
 	// Stdout gets the report. Stderr gets warnings, and with JSON all that is not JSON.
 	Stdout, Stderr io.Writer
 }
 
-// Run checks targets of set and reports on each. It returns ErrFindings if one of them is
-// not fine, or if Prometheus cannot tell two of them apart.
+// Run checks targets of set and reports on each. It returns ErrFindings if one of them is not fine, or if
+// Prometheus cannot tell two of them apart.
 func Run(set *target.Set, o Options) error {
 	if o.RunAs != "" {
-		fmt.Fprintf(o.Stderr, "aegis: checking as %s; the service runs as another user and may get other results; to check as that user: %s\n", socketdir.CurrentUser(), o.RunAs)
+		fmt.Fprintf(o.Stderr, "aegis: checking as %s; the service runs as another user and may get other results;"+
+			" to check as that user: %s\n", socketdir.CurrentUser(), o.RunAs)
 	}
-	var notServed []target.Entry
 	duplicates := false
 	if len(o.Names) == 0 {
 		var err error
-		if o.Names, notServed, err = list(set); err != nil {
+		if o.Names, err = list(set, o); err != nil {
 			return fmt.Errorf("listing the sockets: %w", adviseRunAs(err, o.RunAs))
 		}
-		duplicates = warnDuplicateLabels(o.Stderr, set, o.Names)
+		duplicates = warnDuplicateLabels(set, o)
 	}
 	c := checker{Options: o, set: set}
 	reports := c.checkAll()
-	notes := o.Stdout
-	if o.JSON {
-		notes = o.Stderr
-	}
-	printNotServed(notes, set.Dir(), notServed, len(reports))
 	if err := printReports(o, reports); err != nil {
 		return fmt.Errorf("printing the report: %w", err)
 	}
@@ -62,15 +60,22 @@ func Run(set *target.Set, o Options) error {
 	return nil
 }
 
-// list returns the names of all targets, sorted, and what is not served in the directory.
-// Targets that only the targets file has are included: their names may be misspelled.
-func list(set *target.Set) (names []string, notServed []target.Entry, err error) {
+// list returns the names of all targets, and prints what is not served in the directory. Targets that only
+// the targets file has are included: their names may be misspelled.
+func list(set *target.Set, o Options) (names []string, err error) {
+	w := o.Stdout
+	if o.JSON {
+		w = o.Stderr
+	}
 	entries, err := set.List(context.Background())
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range entries {
-		if e.Err != nil {
-			notServed = append(notServed, e)
-		} else {
+		if e.Err == nil {
 			names = append(names, e.Name)
+		} else {
+			fmt.Fprintf(w, "%s is not served: %s\n", printable(e.File), target.Detail(e.Err))
 		}
 	}
 	for name, t := range set.File().Targets {
@@ -78,20 +83,45 @@ func list(set *target.Set) (names []string, notServed []target.Entry, err error)
 			names = append(names, name)
 		}
 	}
+	if len(names) == 0 {
+		fmt.Fprintf(w, "There is no target in %s; name another directory with -sockdir.\n", set.Dir())
+	}
 	slices.Sort(names)
-	return slices.Compact(names), notServed, err
+	return slices.Compact(names), nil
 }
 
-// warnDuplicateLabels reports whether two targets have the same labels, and writes a
-// warning to w if they have. names are sorted.
-func warnDuplicateLabels(w io.Writer, set *target.Set, names []string) bool {
-	name, other := set.File().DuplicateLabels(func(name string) bool {
-		_, found := slices.BinarySearch(names, name)
-		return found
-	})
-	if other == "" {
-		return false
+// warnDuplicateLabels reports whether two targets have the same labels, and prints a warning if they do.
+func warnDuplicateLabels(set *target.Set, o Options) bool {
+	isTarget := func(name string) bool { return slices.Contains(o.Names, name) }
+	name, other := set.File().DuplicateLabels(isTarget)
+	if other != "" {
+		fmt.Fprintf(o.Stderr, "aegis: %s and %s have the same labels, so Prometheus takes them for one target;"+
+			" give one of them other labels in the targets file\n", name, other)
 	}
-	fmt.Fprintf(w, "aegis: %s and %s have the same labels, so Prometheus takes them for one target; give one of them other labels in the targets file\n", name, other)
-	return true
+	return other != ""
+}
+
+// CommandAs returns the command that runs "aegis check" with args as the user called username. It is empty
+// if this process runs as that user, or if there is no such user.
+func CommandAs(username string, args []string) string {
+	u, err := user.Lookup(username)
+	if err != nil || u.Uid == strconv.Itoa(os.Geteuid()) {
+		return ""
+	}
+	command := "runuser -u " + username + " -- aegis check"
+	for _, arg := range args {
+		command += " " + socketdir.ShellQuote(arg)
+	}
+	return command
+}
+
+// adviseRunAs replaces the advice of a socketdir.DeniedError if runAs is not empty: a change that lets this
+// user connect could keep the service from it. It returns other errors as they are.
+func adviseRunAs(err error, runAs string) error {
+	denied, ok := errors.AsType[*socketdir.DeniedError](err)
+	if runAs == "" || !ok {
+		return err
+	}
+	return fmt.Errorf("%w: %s and this check runs as %s, not as the service; before you change anything,"+
+		" check as the service: %s", socketdir.ErrDenied, denied.Found, socketdir.CurrentUser(), runAs)
 }

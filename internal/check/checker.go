@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
+	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -27,8 +28,8 @@ type checker struct {
 	parsing sync.Mutex
 }
 
-// checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and returns a report
-// for each, in the order of their names.
+// checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and returns a report for each, in the
+// order of their names.
 func (c *checker) checkAll() []report {
 	defer c.client.Retain(nil)
 	reports := make([]report, len(c.Names))
@@ -65,8 +66,8 @@ func (c *checker) check(name string) report {
 	return r
 }
 
-// scrape scrapes the target called name, without recording it. The errors are those of
-// package scrape and of target.Target.Lookup.
+// scrape scrapes the target called name, without recording it. The errors are those of package scrape and of
+// target.Target.Lookup.
 func (c *checker) scrape(name string) (exposition, error) {
 	t := c.set.Get(name)
 	request := t.Request(c.scraperRequest())
@@ -74,7 +75,7 @@ func (c *checker) scrape(name string) (exposition, error) {
 	defer cancel()
 	socket, err := t.Lookup(ctx)
 	if err != nil {
-		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), suggestFile(c.set, name, err)))
+		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), c.suggestFile(name, err)))
 	}
 	response, err := c.client.Do(ctx, socket, request)
 	if err != nil {
@@ -99,6 +100,21 @@ func (c *checker) scraperRequest() *http.Request {
 		"Accept":             {accept},
 		"Accept-Encoding":    {"gzip"},
 		"User-Agent":         {"aegis-check/" + c.Version},
-		scrape.TimeoutHeader: {strconv.FormatFloat(c.Timeout.Seconds(), 'f', -1, 64)},
+		scrape.TimeoutHeader: {fmt.Sprint(c.Timeout.Seconds())},
 	}}
+}
+
+// suggestFile returns what to append to err, the error of looking up name, if the directory has a file that
+// name may have meant, and that is not served.
+func (c *checker) suggestFile(name string, err error) string {
+	if !errors.Is(err, socketdir.ErrNotFound) {
+		return ""
+	}
+	entries, _ := c.set.List(context.Background()) // Without a list there is no suggestion.
+	for _, e := range entries {
+		if e.Err != nil && (e.File == name || strings.EqualFold(e.File, name+socketdir.Suffix)) {
+			return fmt.Sprintf("; %s exists, but is not served: %s", e.File, target.Detail(e.Err))
+		}
+	}
+	return ""
 }

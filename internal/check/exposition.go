@@ -3,10 +3,17 @@ package check
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/scrape"
@@ -16,10 +23,9 @@ import (
 // tooLarge is the result of a scrape whose response is too large to be parsed.
 const tooLarge target.Result = "too_large"
 
-var errTooLarge = fmt.Errorf("the response is complete, but a check parses only %d MiB", limits.MaxCheckBody>>20)
+var errTooLarge = fmt.Errorf("the response is complete, but check parses only %d MiB", limits.MaxCheckBody>>20)
 
-// exposition is the response of a service. It keeps up to limits.MaxCheckBody of what is
-// written to it.
+// exposition is the response of a service. It keeps up to limits.MaxCheckBody of what is written to it.
 type exposition struct {
 	contentType, encoding string
 	body                  []byte
@@ -41,6 +47,33 @@ func (e *exposition) mediaType() string {
 	return mediaType
 }
 
+// samples counts the samples of an exposition.
+type samples struct {
+	Series int `json:"series"` // distinct series
+	// Repeated counts the samples that repeat a series without a timestamp of their own.
+	Repeated int `json:"repeated,omitempty"`
+}
+
+// parse counts the samples. The error wraps scrape.ErrNotMetrics if Prometheus would not accept the
+// exposition, or errTooLarge.
+func (e *exposition) parse() (found samples, err error) {
+	if e.size > limits.MaxCheckBody {
+		return samples{}, errTooLarge
+	}
+	if err := e.decompress(); err != nil {
+		return samples{}, err
+	}
+	// Prometheus' parser for it overflows the stack if a few megabytes of metric families are empty.
+	if e.mediaType() == "application/vnd.google.protobuf" {
+		return samples{}, fmt.Errorf("%w: the request prefers text and check reads nothing else, but this is"+
+			" protobuf; let the service respect the Accept header", scrape.ErrNotMetrics)
+	}
+	if found, err = countText(e.body, e.contentType); err != nil {
+		return samples{}, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
+	}
+	return found, nil
+}
+
 // decompress removes the encoding from the body. The errors are those of parse.
 func (e *exposition) decompress() error {
 	switch strings.ToLower(e.encoding) {
@@ -48,7 +81,8 @@ func (e *exposition) decompress() error {
 		return nil
 	case "gzip":
 	default:
-		return fmt.Errorf("%w: Content-Encoding is %q, but Prometheus understands only gzip", scrape.ErrNotMetrics, e.encoding)
+		return fmt.Errorf("%w: Content-Encoding is %q, but Prometheus understands only gzip",
+			scrape.ErrNotMetrics, e.encoding)
 	}
 	var body []byte
 	r, err := gzip.NewReader(bytes.NewReader(e.body))
@@ -61,6 +95,94 @@ func (e *exposition) decompress() error {
 	if err != nil {
 		return fmt.Errorf("%w: decompressing it: %w", scrape.ErrNotMetrics, err)
 	}
-	e.body, e.encoding = body, ""
+	e.body = body
 	return nil
+}
+
+// countText counts the samples of body, and names the first line that is wrong in itself.
+func countText(body []byte, contentType string) (samples, error) {
+	found, err := countParsed(body, contentType)
+	if err == nil {
+		return found, nil
+	}
+	// The parsers do not say where the error is, but each line can be parsed on its own.
+	const end = "# EOF" // required in OpenMetrics, a comment in the other format
+	i := 0
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) {
+		i++
+		if string(line) == end {
+			continue
+		}
+		alone := slices.Concat(line, []byte("\n"+end+"\n"))
+		if _, lineErr := countParsed(alone, contentType); lineErr != nil {
+			return samples{}, lineError(i, string(line), lineErr)
+		}
+	}
+	return samples{}, err
+}
+
+// lineError says why line i cannot be parsed, for the author of the service.
+func lineError(i int, line string, err error) error {
+	reason, _, _ := strings.Cut(err.Error(), " while parsing: ")
+	if strings.HasSuffix(line, "\r") {
+		reason = "it ends in CR LF, but lines of metrics end in LF"
+	} else if notNumber, ok := errors.AsType[*strconv.NumError](err); ok {
+		reason = fmt.Sprintf("%q is not a number", notNumber.Num)
+	}
+	return fmt.Errorf("line %d: %s, in %.200q", i, reason, line)
+}
+
+// countParsed counts the samples of body with Prometheus' own parser. Like Prometheus, it rejects a series
+// that has a label twice.
+func countParsed(body []byte, contentType string) (found samples, err error) {
+	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
+	if err != nil {
+		return samples{}, err
+	}
+	var series labels.Labels
+	seen := make(map[uint64]bool) // by hash of the series
+	for {
+		entry, err := parser.Next()
+		if err == io.EOF {
+			return found, nil
+		} else if err != nil {
+			return samples{}, err
+		} else if entry != textparse.EntrySeries {
+			continue
+		}
+		parser.Labels(&series)
+		if name, ok := series.HasDuplicateLabelNames(); ok {
+			return samples{}, fmt.Errorf("label %q is there twice in %s", name, series)
+		}
+		hash := series.Hash()
+		if !seen[hash] {
+			seen[hash] = true
+			found.Series++
+		} else if _, timestamp, _ := parser.Series(); timestamp == nil {
+			found.Repeated++
+		}
+	}
+}
+
+// lint returns what promlint finds in e, which has been parsed.
+func (e *exposition) lint() (problems []problem) {
+	if e.mediaType() != "text/plain" {
+		return []problem{{Text: "not linted: promlint reads only the text format"}}
+	}
+	body := e.body
+	if len(body) > limits.MaxLintBody {
+		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.MaxLintBody>>20)}}
+	}
+	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
+		problems = append(problems, problem{Text: "its last line does not end in a line feed"})
+		body = append(slices.Clone(body), '\n')
+	}
+	found, err := promlint.New(bytes.NewReader(body)).Lint()
+	if err != nil {
+		return append(problems, problem{Text: "not linted: " + err.Error()})
+	}
+	for _, p := range found {
+		problems = append(problems, problem(p))
+	}
+	return problems
 }

@@ -5,14 +5,10 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strings"
 	"testing"
 	"unicode"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/target"
@@ -62,32 +58,29 @@ func TestFormats(t *testing.T) {
 		samples                     samples
 		lint                        string
 	}{
-		"text":                    {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: samples{Series: 2}, lint: "no help text"},
-		"no type":                 {body: "x 1\n", result: "ok", samples: samples{Series: 1}, lint: "no help text"},
-		"malformed type":          {contentType: "text/plain; version", body: "x 1\n", result: "not_metrics", error: `cannot parse Content-Type "text/plain; version"`},
-		"gzip":                    {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: samples{Series: 1}, lint: "no help text"},
-		"openmetrics":             {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: samples{Series: 2}, lint: "promlint reads only the text format"},
-		"openmetrics cut short":   {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", error: "not an exposition: data does not end with # EOF"},
-		"openmetrics bad line":    {contentType: openMetrics, body: "a 1\nb{c=\"d\"} one\n# EOF\n", result: "not_metrics", error: `line 2: "one" is not a number, in "b{c=\"d\"} one"`},
-		"openmetrics and more":    {contentType: openMetrics, body: "a 1\n# EOF\na 2\n", result: "not_metrics", error: "unexpected data after # EOF"},
-		"openmetrics 2":           {contentType: "application/openmetrics-text; version=2.0.0", body: "a 1\n# EOF\n", result: "not_metrics", error: "OpenMetrics 2.0"},
-		"not a number":            {contentType: text, body: "x one\n", result: "not_metrics", error: `line 1: "one" is not a number, in "x one"`},
-		"bad line":                {contentType: text, body: "a 1\n\n# TYPE a foo\n", result: "not_metrics", error: `line 3: invalid metric type "foo", in "# TYPE a foo"`},
-		"lines of Windows":        {contentType: text, body: "a 1\r\n", result: "not_metrics", error: `line 1: it ends in CR LF, but lines of metrics end in LF, in "a 1\r"`},
-		"label twice":             {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", error: `label "a" is there twice in {__name__="x", a="1", a="2"}`},
-		"broken gzip":             {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", error: "unexpected EOF"},
-		"no gzip":                 {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", error: "unexpected EOF"},
-		"brotli":                  {contentType: text, encoding: "br", body: "?", result: "not_metrics", error: `"br", but Prometheus understands only gzip`},
-		"series twice":            {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", samples: samples{1, 1}},
-		"no last line feed":       {contentType: text, body: "x 1", result: "ok", samples: samples{Series: 1}, lint: "its last line does not end in a line feed"},
-		"escape sequence":         {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", error: `\x1b[2J`},
-		"protobuf":                {contentType: protobuf, body: metricFamilies(t), result: "ok", samples: samples{Series: 1 + 4 + 3 + 3}, lint: "promlint reads only the text format"},
-		"bad protobuf":            {contentType: protobuf, body: "\x0a\x0a\x01x\x18\x01\x22\x03\x12\x01", result: "not_metrics"},
-		"protobuf length":         {contentType: protobuf, body: "\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc", result: "not_metrics", error: "size"},
-		"empty protobuf families": {contentType: protobuf, body: strings.Repeat("\x00", 4<<20), result: "ok", lint: "promlint reads only the text format"},
-		"too large to lint":       {contentType: text, body: large[:limits.MaxLintBody+4], result: "ok", samples: samples{1, limits.MaxLintBody / 4}, lint: "not linted: it is larger than 8 MiB"},
-		"too large":               {contentType: text, body: large, result: "too_large", error: "only 32 MiB"},
-		"too large decompressed":  {contentType: text, encoding: "gzip", body: gzipped(large), result: "too_large", error: "only 32 MiB"},
+		"text":                   {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: samples{Series: 2}, lint: "no help text"},
+		"no type":                {body: "x 1\n", result: "ok", samples: samples{Series: 1}, lint: "no help text"},
+		"malformed type":         {contentType: "text/plain; version", body: "x 1\n", result: "not_metrics", error: `cannot parse Content-Type "text/plain; version"`},
+		"gzip":                   {contentType: text, encoding: "gzip", body: gzipped("x 1\n"), result: "ok", samples: samples{Series: 1}, lint: "no help text"},
+		"openmetrics":            {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\nx_created 1\n# EOF\n", result: "ok", samples: samples{Series: 2}, lint: "promlint reads only the text format"},
+		"openmetrics cut short":  {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", error: "data does not end with # EOF"},
+		"openmetrics bad line":   {contentType: openMetrics, body: "a 1\nb{c=\"d\"} one\n# EOF\n", result: "not_metrics", error: `line 2: "one" is not a number, in "b{c=\"d\"} one"`},
+		"openmetrics and more":   {contentType: openMetrics, body: "a 1\n# EOF\na 2\n", result: "not_metrics", error: "unexpected data after # EOF"},
+		"openmetrics 2":          {contentType: "application/openmetrics-text; version=2.0.0", body: "a 1\n# EOF\n", result: "not_metrics", error: "OpenMetrics 2.0"},
+		"not a number":           {contentType: text, body: "x one\n", result: "not_metrics", error: `line 1: "one" is not a number, in "x one"`},
+		"bad line":               {contentType: text, body: "a 1\n\n# TYPE a foo\n", result: "not_metrics", error: `line 3: invalid metric type "foo", in "# TYPE a foo"`},
+		"lines of Windows":       {contentType: text, body: "a 1\r\n", result: "not_metrics", error: `line 1: it ends in CR LF, but lines of metrics end in LF, in "a 1\r"`},
+		"label twice":            {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", error: `label "a" is there twice in {__name__="x", a="1", a="2"}`},
+		"broken gzip":            {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", error: "unexpected EOF"},
+		"no gzip":                {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", error: "unexpected EOF"},
+		"brotli":                 {contentType: text, encoding: "br", body: "?", result: "not_metrics", error: `"br", but Prometheus understands only gzip`},
+		"series twice":           {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", samples: samples{1, 1}},
+		"no last line feed":      {contentType: text, body: "x 1", result: "ok", samples: samples{Series: 1}, lint: "its last line does not end in a line feed"},
+		"escape sequence":        {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", error: `\x1b[2J`},
+		"protobuf":               {contentType: protobuf, body: strings.Repeat("\x00", 4<<20), result: "not_metrics", error: "this is protobuf; let the service respect the Accept header"},
+		"too large to lint":      {contentType: text, body: large[:limits.MaxLintBody+4], result: "ok", samples: samples{1, limits.MaxLintBody / 4}, lint: "not linted: it is larger than 8 MiB"},
+		"too large":              {contentType: text, body: large, result: "too_large", error: "only 32 MiB"},
+		"too large decompressed": {contentType: text, encoding: "gzip", body: gzipped(large), result: "too_large", error: "only 32 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -113,31 +106,6 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
-}
-
-// metricFamilies returns, as protobuf, a counter, a histogram of one bucket and one without
-// buckets, and a summary of one quantile.
-func metricFamilies(t *testing.T) string {
-	t.Helper()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		prometheus.NewCounter(prometheus.CounterOpts{Name: "counter"}),
-		prometheus.NewHistogram(prometheus.HistogramOpts{Name: "few", Buckets: []float64{1}}),
-		prometheus.NewHistogram(prometheus.HistogramOpts{Name: "none", Buckets: []float64{math.Inf(1)}}),
-		prometheus.NewSummary(prometheus.SummaryOpts{Name: "summary", Objectives: map[float64]float64{.5: .1}}),
-	)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var body bytes.Buffer
-	encoder := expfmt.NewEncoder(&body, expfmt.NewFormat(expfmt.TypeProtoDelim))
-	for _, family := range families {
-		if err := encoder.Encode(family); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return body.String()
 }
 
 func gzipped(s string) string {

@@ -3,14 +3,11 @@ package check
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode"
 
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -23,6 +20,12 @@ type report struct {
 	Bytes   int           `json:"bytes"`
 	samples
 	Lint []problem `json:"lint,omitempty"`
+}
+
+// problem is a promlint.Problem. Metric is empty if it is about the whole exposition.
+type problem struct {
+	Metric string `json:"metric"`
+	Text   string `json:"text"`
 }
 
 // printReports prints the reports as JSON, or as a table with what is wrong below it.
@@ -38,15 +41,14 @@ func printReports(o Options, reports []report) error {
 	w := tabwriter.NewWriter(o.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSERIES")
 	for _, r := range reports {
-		took := time.Duration(r.Seconds * float64(time.Second)).Round(10 * time.Microsecond)
-		fmt.Fprintf(w, "%s\t%s\t%v\t%d\t%d\n", printableName(r.Name), r.Result, took, r.Bytes, r.Series)
+		fmt.Fprintf(w, "%s\t%s\t%.3fs\t%d\t%d\n", printable(r.Name), r.Result, r.Seconds, r.Bytes, r.Series)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, r := range reports {
 		for _, remark := range r.remarks() {
-			fmt.Fprintf(o.Stdout, "\n%s: %s\n", printableName(r.Name), remark)
+			fmt.Fprintf(o.Stdout, "\n%s: %s\n", printable(r.Name), remark)
 		}
 	}
 	return nil
@@ -64,28 +66,15 @@ func (r report) remarks() (lines []string) {
 		lines = append(lines, fmt.Sprintf("%d of its samples repeat a series; Prometheus drops them", r.Repeated))
 	}
 	for _, p := range r.Lint {
-		lines = append(lines, "lint: "+p.String())
+		if p.Metric != "" {
+			p.Text = strconv.QuoteToGraphic(p.Metric) + ": " + p.Text
+		}
+		lines = append(lines, "lint: "+printable(p.Text))
 	}
 	return lines
 }
 
-// printNotServed prints what is not served in dir and why, and says so if no socket was
-// scraped at all.
-func printNotServed(w io.Writer, dir socketdir.Dir, notServed []target.Entry, scraped int) {
-	for _, e := range notServed {
-		fmt.Fprintf(w, "%s is not served: %s\n", printableName(e.File), target.Detail(e.Err))
-	}
-	switch {
-	case scraped > 0:
-	case len(notServed) > 0:
-		fmt.Fprintf(w, "There is nothing else in %s, so no socket was scraped.\n", dir)
-	default:
-		fmt.Fprintf(w, "There is no socket in %s; name another directory with -sockdir.\n", dir)
-	}
-}
-
-// printable replaces the characters of s, which may come from a service, that could control
-// a terminal.
+// printable replaces the characters of s, which may come from a service, that could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -93,12 +82,4 @@ func printable(s string) string {
 		}
 		return '?'
 	}, s)
-}
-
-// printableName returns name, quoted if it is not a valid name.
-func printableName(name string) string {
-	if socketdir.ValidName(name) {
-		return name
-	}
-	return strconv.Quote(name)
 }

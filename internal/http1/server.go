@@ -1,162 +1,139 @@
-// Package http1 serves the one kind of request of which there are many: a GET
-// over HTTP/1.1 (RFC 9112) without TLS and without a body, which came whole and
-// alone. A connection on which anything else comes goes to net/http, with every
-// byte of it, and stays there.
+// Package http1 serves the one kind of request that makes up nearly all: a plain GET of one path segment over
+// HTTP/1.1 (RFC 9112), without TLS, password or body, that arrives complete and alone. A connection on which
+// anything else arrives goes to net/http, with every byte of it, and stays there.
 //
-// net/http serves that kind, too, but is made for all others: its buffers for each
-// connection, its goroutine that reads while a request is answered, and what it
-// parses cost a third of a small scrape. Who is here has to be understood by one
-// reader only, so what is not beyond doubt is left to net/http: odd spelling,
-// bytes beyond ASCII, a field twice, a head that comes in pieces.
+// net/http serves that kind too, but its buffers for each connection, its goroutine that reads while a handler
+// runs, and its parser cost a third of a small scrape. What a request means here has to be beyond doubt, so the
+// rest is left to net/http: unusual spelling, bytes beyond ASCII, repeated header fields, headers that arrive in
+// pieces.
 package http1
 
 import (
-	"context"
 	"log/slog"
-	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tulpa.dev/cadey/aegis/internal/conn"
+	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
-// Server serves connections. Its fields are set before Listen.
+// Server serves plain scrapes. Its fields are set before Serve is called.
 type Server struct {
-	// Handler answers the requests. It must not keep a request or its header
-	// after it returns. What it writes may be of known length (Content-Length) or
-	// not; a status without a body (204, 304) is none of this package's.
+	// Handler must not keep a request or its header after it returns, and must not send a status without a body
+	// (204, 304). The response may have a Content-Length or not.
 	Handler http.Handler
 	Log     *slog.Logger
-	// IdleTimeout is how long a connection may wait for its next request;
-	// limits.ClientIdleTimeout if zero.
-	IdleTimeout time.Duration
-	// NotTaken is called for each connection that is reset since its scraper did not
-	// take an answer, if not nil.
-	NotTaken func()
-	// Unasked is called for each connection of Fair that is reset since it sent too
-	// much without a request, if not nil.
-	Unasked func(scraper net.Addr)
 
-	mu      sync.Mutex
-	conns   map[*conn]state
 	closing atomic.Bool
-	slow    takers
-
-	lingering atomic.Int32 // connections that have ended on this side
-
-	accepting sync.WaitGroup // on listeners
 }
 
-// state is whose a connection is.
-type state bool
+// Serve serves the requests on c one after another and then closes c. If it meets one that is for net/http, it
+// returns true, and c has all of that request to read.
+func (s *Server) Serve(c *conn.Conn) (handOff bool) {
+	session := newSession(c)
+	for !s.closing.Load() && session.awaitRequest() {
+		w := newResponseWriter(&session.sender, session.template)
+		if !parse(session.received, &w.request, w.requestHeader, &w.values) {
+			w.release()
+			c.PushBack(session.received)
+			return true
+		}
+		reusable := s.serve(w)
+		deadline, written := w.writeDeadline(), w.written
+		w.release()
+		if !reusable {
+			c.CloseBy(deadline)
+			return false
+		}
+		if !session.waitDrained(written, deadline) {
+			c.Abort()
+			return false
+		}
+		session.extendIdleDeadline()
+	}
+	c.CloseBy(time.Now().Add(limits.ErrorWriteTimeout))
+	return false
+}
 
-const (
-	ours       state = false
-	handedOver state = true // or nearly: net/http may have it already
-)
-
-// Listen takes what l accepts, over TCP, and returns a listener with the
-// connections that are for net/http. Who serves that has l served. An error of l
-// ends it; connections that are served here are still handed over until the last
-// of them has ended.
-func (s *Server) Listen(l net.Listener) net.Listener {
-	h := &handover{Listener: l, conns: make(chan net.Conn), over: make(chan struct{})}
-	s.accepting.Add(1)
-	go func() {
-		h.err = s.accept(l, h)
-		s.accepting.Done()
-		h.own.Wait()
-		close(h.over)
+// serve has the handler respond, and reports whether the connection can be used for another request.
+func (s *Server) serve(w *responseWriter) (reusable bool) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			s.Log.Error("panic while serving a request",
+				"panic", v, "scraper", w.request.RemoteAddr, "stack", string(debug.Stack()))
+		}
 	}()
-	return h
+	s.Handler.ServeHTTP(w, &w.request)
+	return w.finish() == nil && !w.closeAfter
 }
 
-func (s *Server) accept(l net.Listener, h *handover) error {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		tcp, ok := c.(*net.TCPConn)
-		if !ok {
-			h.give(c)
-			continue
-		}
-		if own, err := s.add(tcp, h); err != nil {
-			c.Close()
-		} else {
-			h.own.Go(own.serve)
-		}
+// Shutdown makes each connection end after the response in progress. The caller interrupts those that are idle
+// (conn.Conn.Interrupt).
+func (s *Server) Shutdown() { s.closing.Store(true) }
+
+// session is the requests on one connection. While it is idle it holds no buffer.
+type session struct {
+	*conn.Conn
+	sender     sender
+	template   *http.Request         // has what all requests of the connection have in common
+	received   string                // what the last read returned: mostly a request
+	onReadable func(fd uintptr) bool // is s.read, made once
+
+	idleDeadline time.Time
+	undrained    int64 // bytes sent since the client was last known to have read all
+}
+
+func newSession(c *conn.Conn) *session {
+	s := &session{
+		Conn: c, template: newTemplate(c.Context(), c.RemoteAddr()),
+		// As in net/http, the first request has to arrive at once.
+		idleDeadline: time.Now().Add(limits.ReadHeaderTimeout),
+	}
+	s.sender.init(c)
+	s.onReadable = s.read
+	s.SetReadDeadline(s.idleDeadline)
+	return s
+}
+
+// awaitRequest waits for the next request, and reports whether at least part of it came.
+func (s *session) awaitRequest() bool {
+	return s.Raw().Read(s.onReadable) == nil && s.received != ""
+}
+
+// requestBuffers has buffers to read requests into. Prometheus sends less than 1 KiB.
+var requestBuffers = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+
+// read reads what has arrived: nothing if the client has closed the connection. It reports false if it may
+// still arrive.
+func (s *session) read(fd uintptr) (done bool) {
+	buffer := requestBuffers.Get().(*[4 << 10]byte)
+	n, err := rawsys.Read(int(fd), buffer[:])
+	s.received = string(buffer[:max(n, 0)])
+	requestBuffers.Put(buffer)
+	return err != unix.EAGAIN
+}
+
+// extendIdleDeadline gives the client limits.ClientIdleTimeout for its next request, or slightly less, since
+// setting a deadline costs more than reading the clock.
+func (s *session) extendIdleDeadline() {
+	now := time.Now()
+	if s.idleDeadline.Sub(now) < limits.ClientIdleTimeout*7/8 {
+		s.idleDeadline = now.Add(limits.ClientIdleTimeout)
+		s.SetReadDeadline(s.idleDeadline)
 	}
 }
 
-// Ended waits until all listeners have ended: nothing more is accepted.
-func (s *Server) Ended() { s.accepting.Wait() }
-
-// Connections returns how many connections are served here, with those that are
-// just handed over.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
-func (s *Server) add(tcp *net.TCPConn, h *handover) (*conn, error) {
-	c, err := newConn(s, tcp, h)
-	if err != nil {
-		return nil, err
+// waitDrained waits until the client has read its responses, if enough was sent to be worth a system call.
+func (s *session) waitDrained(written int64, deadline time.Time) bool {
+	if s.undrained += written; s.undrained <= limits.NotSentLowat {
+		return true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns == nil {
-		s.conns = make(map[*conn]state)
-	}
-	s.conns[c] = ours
-	return c, nil
-}
-
-// yield makes c a connection whose deadlines are no longer set here.
-func (s *Server) yield(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns[c] = handedOver
-}
-
-func (s *Server) forget(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-}
-
-// Shutdown closes the idle connections, and the others when their request is
-// answered. It waits for that until ctx ends, whose error it returns then.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.closing.Store(true)
-	s.mu.Lock()
-	for c, state := range s.conns {
-		if state == ours {
-			c.wake()
-		}
-	}
-	s.mu.Unlock()
-	for s.Connections() > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// Close closes all connections. The requests under way end as if their scrapers had
-// hung up.
-func (s *Server) Close() {
-	s.closing.Store(true)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.Close()
-		c.gone.hangUp()
-	}
+	s.undrained = 0
+	return s.WaitDrained(deadline)
 }

@@ -31,8 +31,11 @@ func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 	if s.TryAcquire() {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	// Not context.WithTimeout: the contexts of scrapes have deadlines that they do not watch
+	// themselves, and it would rely on them.
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer time.AfterFunc(timeout, cancel).Stop()
 	return s.slots.Acquire(ctx, 1) == nil
 }
 

@@ -48,11 +48,12 @@ func BenchmarkRender(b *testing.B) {
 			b.ReportAllocs()
 			var p *Page
 			for b.Loop() {
-				if p, err = Render(v, c); err != nil {
+				p = New(v, c)
+				if err := p.Render(); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(len(p.html)), "B/page")
+			b.ReportMetric(float64(p.html.Len()), "B/page")
 		})
 	}
 }

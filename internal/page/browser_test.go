@@ -54,8 +54,8 @@ func serve(t *testing.T, c Content) string {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		p, err := Render(v, c)
-		if err != nil {
+		p := New(v, c)
+		if err := p.Render(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -2,6 +2,7 @@ package page
 
 import (
 	"path/filepath"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
@@ -23,7 +24,7 @@ type data struct {
 	Previous, Next string // links to other pages; empty if there are none
 
 	NotServedRows []target.Entry // those that match, at most limits.MaxPageRows
-	NotServedMore int            // that match, too
+	NotServedMore int            // how many more match
 
 	OwnershipErr error // why owners, groups and modes are unknown
 	HasHidden    bool  // an owner or group is socketdir.Hidden
@@ -31,20 +32,42 @@ type data struct {
 
 // tally is a link to all targets in a state, with their number.
 type tally struct {
-	State   target.State // empty for all
-	Title   string
-	Count   int
-	Href    string
-	Current bool
+	State target.State // empty for all
+	Count int
+	Href  string
 }
 
-// heading is the title of a column: a link that sorts by it, or reverses the order if the
-// page is sorted by it already.
+// heading is the title of a column: a link that sorts by it, or reverses the order if the page is
+// sorted by it already.
 type heading struct {
 	column
 	Href     string
 	AriaSort string // ascending, descending, or empty if the page is sorted by another column
 }
+
+// row is a target as the page shows it.
+type row struct {
+	*target.Snapshot
+	socketdir.Ownership
+	asOf time.Time
+}
+
+// Note returns why the last scrape failed if that says nothing about the service, else nil.
+func (r row) Note() error {
+	if r.Last.ReflectsService() {
+		return nil
+	}
+	return r.Last.Err
+}
+
+// HasRecovered reports whether the target is fine and has failed before.
+func (r row) HasRecovered() bool { return r.State == target.Fine && r.LastFailure.Err != nil }
+
+// Age returns how long t was before the content was read.
+func (r row) Age(t time.Time) age { return age{t.UTC().Format(time.RFC3339), formatAge(r.asOf.Sub(t))} }
+
+// age is a time, and how long ago it was.
+type age struct{ RFC3339, Text string }
 
 func newData(v View, c Content) *data {
 	d := &data{Content: c, View: v}
@@ -54,7 +77,15 @@ func newData(v View, c Content) *data {
 	d.countTargets()
 	d.addHeadings()
 	d.addRows()
-	d.addNotServed()
+	for _, e := range d.NotServed {
+		switch {
+		case !v.finds(e.Err, e.File):
+		case len(d.NotServedRows) >= limits.MaxPageRows:
+			d.NotServedMore++
+		default:
+			d.NotServedRows = append(d.NotServedRows, e)
+		}
+	}
 	return d
 }
 
@@ -65,16 +96,13 @@ func (d *data) countTargets() {
 		counts[d.Targets[i].State]++
 		if filepath.IsAbs(d.Targets[i].File) {
 			d.Elsewhere++
-		} else {
-			d.InDir++
 		}
 	}
+	d.InDir = len(d.Targets) - d.Elsewhere
 	for _, state := range append([]target.State{""}, states...) {
 		v := d.View
 		v.State, v.Query, v.Page = state, "", 1
-		d.Tallies = append(d.Tallies, tally{
-			state, stateTitle(state), counts[state], v.href(), state == d.View.State,
-		})
+		d.Tallies = append(d.Tallies, tally{state, counts[state], v.href()})
 	}
 }
 
@@ -103,53 +131,34 @@ func (d *data) addRows() {
 	start := (page - 1) * limits.MaxPageRows
 	end := min(start+limits.MaxPageRows, len(matching))
 	d.First, d.Last, d.Matching = start+1, end, len(matching)
+	v := d.View
 	if page > 1 {
-		d.Previous = d.pageHref(page - 1)
+		v.Page = page - 1
+		d.Previous = v.href()
 	}
 	if page < pages {
-		d.Next = d.pageHref(page + 1)
+		v.Page = page + 1
+		d.Next = v.href()
 	}
-	ownership := d.ownership(matching[start:end])
-	for i, t := range matching[start:end] {
-		d.Rows = append(d.Rows, row{t, ownership[i], d.AsOf})
+	for _, t := range matching[start:end] {
+		d.Rows = append(d.Rows, row{Snapshot: t, asOf: d.AsOf})
 	}
+	d.addOwnership()
 }
 
-func (d *data) pageHref(page int) string {
-	v := d.View
-	v.Page = page
-	return v.href()
-}
-
-// ownership returns the owner, group and mode of each target's socket. They are empty if they
-// are unknown.
-func (d *data) ownership(targets []*target.Snapshot) []socketdir.Ownership {
-	if len(targets) == 0 {
-		return nil
+// addOwnership adds the owner, group and mode of each row's socket, unless they are unknown.
+func (d *data) addOwnership() {
+	if len(d.Rows) == 0 {
+		return
 	}
-	entries := make([]socketdir.Entry, len(targets))
-	for i, t := range targets {
-		entries[i] = t.Entry.Entry
+	entries := make([]socketdir.Entry, len(d.Rows))
+	for i, r := range d.Rows {
+		entries[i] = r.Entry.Entry
 	}
 	all, err := d.Ownership(entries)
-	if err != nil {
-		d.OwnershipErr = err
-		return make([]socketdir.Ownership, len(targets))
-	}
-	for _, o := range all {
+	d.OwnershipErr = err
+	for i, o := range all {
+		d.Rows[i].Ownership = o
 		d.HasHidden = d.HasHidden || o.Owner == socketdir.Hidden || o.Group == socketdir.Hidden
-	}
-	return all
-}
-
-func (d *data) addNotServed() {
-	for _, e := range d.NotServed {
-		switch {
-		case !d.View.finds(e.File, e.Err.Error()):
-		case len(d.NotServedRows) >= limits.MaxPageRows:
-			d.NotServedMore++
-		default:
-			d.NotServedRows = append(d.NotServedRows, e)
-		}
 	}
 }

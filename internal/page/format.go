@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // formatAge returns how long ago something was, in the largest unit that fits.
@@ -57,13 +55,11 @@ func groupDigits(n int) string {
 	return digits
 }
 
-// quoteUnprintable returns s, a file name that may be hostile. It quotes names that could
-// mislead: those with control characters, or characters that turn the direction of text.
+// quoteUnprintable returns s, a file name that may be hostile. It quotes names that could mislead:
+// those with quotes, control characters, or characters that turn the direction of text.
 func quoteUnprintable(s string) string {
-	for _, r := range s {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return strconv.Quote(s)
-		}
+	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+		return quoted
 	}
 	return s
 }

@@ -27,8 +27,8 @@ type Content struct {
 	NotServed []target.Entry // entries of the directory that are not served; Err says why
 	Alerts    []string       // a sentence for each configuration file that failed to reload
 
-	// Ownership returns the owner, group and mode of each entry. Render calls it for the
-	// rows of one page only.
+	// Ownership returns the owner, group and mode of each entry. New calls it for the rows of
+	// one page only.
 	Ownership func([]socketdir.Entry) ([]socketdir.Ownership, error)
 }
 
@@ -45,26 +45,33 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"stateTitle":       stateTitle,
 }).Parse(source))
 
-// Page is a rendered page.
+// Page is the part of a Content that a View selects.
 type Page struct {
+	data   *data // nil once it is rendered: the page may be in memory for much longer
 	status int
-	html   []byte
+	html   bytes.Buffer
 }
 
-// Render renders the part of c that v selects. It fails only if the template is wrong.
-func Render(v View, c Content) (*Page, error) {
-	var html bytes.Buffer
-	if err := pageTemplate.Execute(&html, newData(v, c)); err != nil {
-		return nil, fmt.Errorf("rendering the page: %w", err)
-	}
-	status := http.StatusOK
+// New returns the page of the part of c that v selects. It calls c.Ownership, which may block.
+func New(v View, c Content) *Page {
+	p := &Page{data: newData(v, c), status: http.StatusOK}
 	if c.Err != nil {
-		status = http.StatusServiceUnavailable
+		p.status = http.StatusServiceUnavailable
 	}
-	return &Page{status, html.Bytes()}, nil
+	return p
 }
 
-// ServeHTTP sends p, with status 503 if its targets cannot be listed.
+// Render renders p, which keeps the processor busy for milliseconds. It fails only if the template is
+// wrong.
+func (p *Page) Render() error {
+	if err := pageTemplate.Execute(&p.html, p.data); err != nil {
+		return fmt.Errorf("rendering the page: %w", err)
+	}
+	p.data = nil
+	return nil
+}
+
+// ServeHTTP sends p, which was rendered, with status 503 if its targets cannot be listed.
 func (p *Page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -74,11 +81,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(p.status)
-	w.Write(p.html)
+	w.Write(p.html.Bytes())
 }
 
 // securityPolicy forbids browsers to load anything, and allows no script and no style but the
-// template's own. It has their hashes as rendered, since html/template removes comments.
+// template's own. It has the hashes of both as rendered, since html/template removes comments.
 var securityPolicy = func() string {
 	var html bytes.Buffer
 	if err := pageTemplate.Execute(&html, data{}); err != nil {

@@ -67,16 +67,18 @@ func notServed(file string, reason error) target.Entry {
 }
 
 func unscraped(name string) target.Snapshot {
-	return target.Snapshot{Entry: entry(name), State: target.Unscraped}
+	return target.Snapshot{Entry: entry(name), State: target.Unscraped, History: new(target.History)}
 }
 
 func fine(name string) target.Snapshot {
 	return target.Snapshot{
 		Entry: entry(name),
 		State: target.Fine,
-		Since: asOf.Add(-26 * time.Hour),
-		Last: target.Outcome{
-			At: asOf.Add(-12 * time.Second), Duration: 1234 * time.Microsecond, Bytes: 30_000, Result: target.OK,
+		History: &target.History{
+			Since: asOf.Add(-26 * time.Hour),
+			Last: target.Outcome{
+				At: asOf.Add(-12 * time.Second), Duration: 1234 * time.Microsecond, Bytes: 30_000, Result: target.OK,
+			},
 		},
 	}
 }
@@ -86,7 +88,8 @@ func failing(name string, reason error) target.Snapshot {
 		At: asOf.Add(-time.Minute), Duration: time.Second, Result: target.ResultOf(reason), Err: reason,
 	}
 	return target.Snapshot{
-		Entry: entry(name), State: target.Failing, Since: last.At, Err: reason, Last: last, LastFailure: last,
+		Entry: entry(name), State: target.Failing,
+		History: &target.History{Since: last.At, Err: reason, Last: last, LastFailure: last},
 	}
 }
 
@@ -111,8 +114,8 @@ func show(t testing.TB, c Content, query string) *httptest.ResponseRecorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Render(v, c)
-	if err != nil {
+	p := New(v, c)
+	if err := p.Render(); err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()

@@ -2,12 +2,7 @@ package rawsys
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -29,7 +24,7 @@ func TestSendAndRead(t *testing.T) {
 	a, b := pair(t)
 	buf := make([]byte, 64)
 	if n, err := Read(b, buf); n != -1 || err != unix.EAGAIN {
-		t.Errorf("Read of nothing: %d, %v, want -1, %v", n, err, unix.EAGAIN)
+		t.Errorf("Read of an empty socket: %d, %v, want -1, %v", n, err, unix.EAGAIN)
 	}
 	if n, err := Send(a, [][]byte{[]byte("one "), nil, []byte("two "), []byte("three")}, 0); n != 13 || err != nil {
 		t.Errorf("Send: %d, %v, want 13", n, err)
@@ -41,21 +36,21 @@ func TestSendAndRead(t *testing.T) {
 		t.Errorf("Read: %q, %v", buf[:max(n, 0)], err)
 	}
 	if n, err := Send(a, nil, 0); n != 0 || err != nil {
-		t.Errorf("Send of nothing: %d, %v, want 0", n, err)
+		t.Errorf("Send of no parts: %d, %v, want 0", n, err)
 	}
 	if _, err := Send(a, make([][]byte, Parts+1), 0); err != unix.EMSGSIZE {
-		t.Errorf("Send of too many: %v, want %v", err, unix.EMSGSIZE)
+		t.Errorf("Send of too many parts: %v, want %v", err, unix.EMSGSIZE)
 	}
 	unix.Shutdown(a, unix.SHUT_WR)
 	if n, err := Read(b, buf); n != 0 || err != nil {
-		t.Errorf("Read at the end: %d, %v, want 0", n, err)
+		t.Errorf("Read at EOF: %d, %v, want 0", n, err)
 	}
 	if n, err := Read(b, nil); n != 0 || err != nil {
-		t.Errorf("Read into nothing: %d, %v, want 0", n, err)
+		t.Errorf("Read into an empty buffer: %d, %v, want 0", n, err)
 	}
 }
 
-func TestFull(t *testing.T) {
+func TestFullSocket(t *testing.T) {
 	a, b := pair(t)
 	much := [][]byte{bytes.Repeat([]byte("x"), 1<<20)}
 	sent := 0
@@ -82,7 +77,7 @@ func TestFull(t *testing.T) {
 	}
 	unix.Shutdown(b, unix.SHUT_RD)
 	if _, err := Send(a, much, 0); err != unix.EPIPE {
-		t.Errorf("Send to nobody: %v, want %v", err, unix.EPIPE)
+		t.Errorf("Send to a closed peer: %v, want %v", err, unix.EPIPE)
 	}
 }
 
@@ -150,9 +145,9 @@ func TestUnsent(t *testing.T) {
 	}
 	raw.Control(func(fd uintptr) {
 		if n, err := Unsent(int(fd)); n != 0 || err != nil {
-			t.Errorf("before: %d, %v, want 0", n, err)
+			t.Errorf("before sending: %d, %v, want 0", n, err)
 		}
-		// Nobody reads it, so not all of it is on its way.
+		// The peer does not read, so the buffers fill up.
 		for much := [][]byte{make([]byte, 1<<20)}; ; {
 			if _, err := Send(int(fd), much, 0); err == unix.EAGAIN {
 				break
@@ -162,83 +157,15 @@ func TestUnsent(t *testing.T) {
 			}
 		}
 		if n, err := Unsent(int(fd)); n <= 0 || err != nil {
-			t.Errorf("when all is full: %d, %v, want more than 0", n, err)
+			t.Errorf("with full buffers: %d, %v, want more than 0", n, err)
 		}
-		peer.Close() // With all unread, so that resets the connection.
+		peer.Close() // It has not read the data, so this resets the connection.
 		if n, err := Unsent(int(fd)); n != 0 || err != nil {
 			t.Errorf("after a reset: %d, %v, want 0", n, err)
 		}
 	})
 	a, _ := pair(t)
 	if _, err := Unsent(a); err == nil {
-		t.Error("of what is not TCP: no error")
-	}
-}
-
-func TestStatx(t *testing.T) {
-	dir := t.TempDir()
-	var want unix.Stat_t
-	if err := unix.Lstat(dir, &want); err != nil {
-		t.Fatal(err)
-	}
-	var got unix.Statx_t
-	if err := Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &got); err != nil {
-		t.Fatal(err)
-	}
-	if dev := unix.Mkdev(got.Dev_major, got.Dev_minor); dev != uint64(want.Dev) || got.Ino != want.Ino || uint32(got.Mode) != want.Mode {
-		t.Errorf("device %d inode %d mode %o, want %d %d %o", dev, got.Ino, got.Mode, want.Dev, want.Ino, want.Mode)
-	}
-	for path, want := range map[string]error{
-		filepath.Join(dir, "absent"):       unix.ENOENT,
-		dir + "\x00":                       unix.EINVAL,
-		"/" + strings.Repeat("x", PathMax): unix.ENAMETOOLONG,
-	} {
-		if err := Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS, &got); !errors.Is(err, want) {
-			t.Errorf("%.40q: %v, want %v", path, err, want)
-		}
-	}
-}
-
-func TestConnect(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "svc.sock")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	at, err := Open(path, unix.O_NOFOLLOW)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var named, open unix.Statx_t
-	err = errors.Join(Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS, &named), Statx(at, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &open))
-	if err != nil || named != open {
-		t.Errorf("open on inode %d, %v; want %d", open.Ino, err, named.Ino)
-	}
-	for _, path := range []string{path, fmt.Sprintf("/proc/self/fd/%d", at)} {
-		fd, err := Connect(path)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		if n, err := Read(fd, make([]byte, 1)); err != unix.EAGAIN {
-			t.Errorf("%s: Read of nothing: %d, %v, want %v", path, n, err, unix.EAGAIN)
-		}
-		Close(fd)
-	}
-	Close(at)
-	if err := Statx(at, "", unix.AT_EMPTY_PATH, 0, &open); err != unix.EBADF {
-		t.Errorf("closed, but %v", err)
-	}
-	for path, want := range map[string]error{
-		path + ".absent":               unix.ENOENT,
-		os.DevNull:                     unix.ECONNREFUSED,
-		"/" + strings.Repeat("x", 107): unix.ENAMETOOLONG,
-	} {
-		if _, err := Connect(path); err != want {
-			t.Errorf("%.40q: %v, want %v", path, err, want)
-		}
-	}
-	if _, err := Open(path+".absent", 0); err != unix.ENOENT {
-		t.Errorf("Open of nothing: %v, want %v", err, unix.ENOENT)
+		t.Error("on a Unix socket: no error")
 	}
 }

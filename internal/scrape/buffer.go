@@ -8,36 +8,29 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// block is memory into which an answer is read: its head, which must fit in
-// one, and its body. A scrape takes them one by one as bytes come, not as they
-// are announced: announcing costs a service nothing.
-type block [limits.BufferSize]byte
+// buffer holds a part of a response: its head, which must fit in one buffer, or its body.
+// A scrape gets them one by one as bytes arrive, not as they are announced: announcing
+// costs a service nothing.
+type buffer [limits.BufferSize]byte
+
+const maxBuffers = limits.MaxBufferedTotal / limits.BufferSize
 
 var (
-	blocks      = sync.Pool{New: func() any { return new(block) }}
-	blocksInUse atomic.Int64
+	bufferPool   = sync.Pool{New: func() any { return new(buffer) }}
+	buffersInUse atomic.Int64
 )
 
-// takeBlock returns a block, of any content. It fails with ErrTooMany when all
-// scrapes together hold limits.MaxBufferedTotal.
-func takeBlock() (*block, error) {
-	if blocksInUse.Add(1) > limits.MaxBufferedTotal/limits.BufferSize {
-		blocksInUse.Add(-1)
-		return nil, fmt.Errorf("%w: answers of %d MiB are held already", ErrTooMany, limits.MaxBufferedTotal>>20)
+// getBuffer returns a buffer with any content, for putBuffer to give back. It returns
+// ErrBusy if all scrapes together use limits.MaxBufferedTotal.
+func getBuffer() (*buffer, error) {
+	if buffersInUse.Add(1) > maxBuffers {
+		buffersInUse.Add(-1)
+		return nil, fmt.Errorf("%w: responses in flight use %d MiB already", ErrBusy, limits.MaxBufferedTotal>>20)
 	}
-	return blocks.Get().(*block), nil
+	return bufferPool.Get().(*buffer), nil
 }
 
-// takeSpare is takeBlock, for who can do without: nil where half of all are in use.
-func takeSpare() *block {
-	if blocksInUse.Load() >= limits.MaxBufferedTotal/limits.BufferSize/2 {
-		return nil
-	}
-	b, _ := takeBlock()
-	return b
-}
-
-func giveBlock(b *block) {
-	blocksInUse.Add(-1)
-	blocks.Put(b)
+func putBuffer(b *buffer) {
+	buffersInUse.Add(-1)
+	bufferPool.Put(b)
 }

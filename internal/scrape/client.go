@@ -1,77 +1,102 @@
+// Package scrape performs one scrape of one socket, with a deadline. Over a pooled Unix
+// connection it sends a GET request in HTTP/1.1 (RFC 9110, RFC 9112); from a raw socket,
+// which writes its metrics to each new connection, it just reads.
+//
+// It gets a request and a socket, and knows no target.
+//
+// # Security
+//
+// The service is treated as hostile:
+//
+//   - The size of a head, the number of interim responses, time and memory are limited
+//     (package limits). Memory is allocated as bytes arrive, not as they are announced.
+//   - Whatever two parsers could read in two ways is an error, since the next parser may
+//     choose the other way: two lengths, a length and chunks, folded lines, control
+//     characters.
+//   - A response is complete or it is an error. Nothing but its media type, its encoding
+//     and its body is passed on.
+//   - A connection on which bytes follow a response is closed, so these bytes never
+//     become the beginning of another response.
+//   - A connection belongs to the inode of one socket, so it is never used for a service
+//     that took another's place.
 package scrape
 
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"os"
+	"syscall"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// Client scrapes sockets. The zero value is ready for use, by any number of
-// goroutines.
-type Client struct {
-	pool pool
-	open atomic.Int64
-}
+// Client scrapes sockets and keeps connections to them for the next scrape. It does not
+// limit how many scrapes are in flight: its callers do. The zero value is ready for use,
+// by any number of goroutines.
+type Client struct{ pool pool }
 
-// Get scrapes s: it returns when the whole answer is here or, where that is
-// larger than limits.MaxBufferedBody, its beginning. The caller must Close the Response.
-// The end of ctx, by deadline or because the scraper went away, ends the scrape
-// at once. It is enough that ctx knows its deadline: the scrape watches the clock
-// itself.
+// Do scrapes s. It returns as soon as it has the complete response or, if the body is
+// larger than limits.MaxBufferedBody, the beginning of it. The caller must close the
+// Response.
 //
-// The error wraps one of this package's or of package socketdir's.
-func (c *Client) Get(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
-	service, kept, err := c.pool.admit(s.ID)
-	if err != nil {
-		return nil, err
-	}
-	a, err := c.get(ctx, s, kept, req)
-	if err != nil {
-		c.pool.leave(service, nil)
-		return nil, err
-	}
-	a.pool, a.service = &c.pool, service
-	return a, nil
-}
-
-// get scrapes s over kept, if that is not nil and still leads anywhere.
-func (c *Client) get(ctx context.Context, s socketdir.Socket, kept *conn, req Request) (*Response, error) {
-	if kept != nil {
-		a, err := newExchange(ctx, kept, req).scrape()
-		// A service may close a kept connection at any moment, also while a
-		// request is on its way: that says nothing of the service.
-		if !errors.Is(err, errUnanswered) {
-			return a, err
+// The scrape ends at the deadline of ctx, or when ctx is canceled. Do watches the clock
+// itself, so ctx need not end at its deadline.
+//
+// The error wraps one of this package or of package socketdir.
+func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
+	if idle := c.pool.get(s.ID); idle != nil {
+		resp, err := newRoundTrip(ctx, idle, req).do()
+		// A service may close an idle connection at any moment, even when a request
+		// is on its way. So that is no failure of the scrape.
+		if !errors.Is(err, errNoResponse) {
+			return resp, err
 		}
 	}
-	fresh, err := dial(ctx, s, &c.open)
+	fresh, err := dial(ctx, s, &c.pool)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			err = ErrCanceled
 		}
 		return nil, err
 	}
-	return newExchange(ctx, fresh, req).scrape()
+	return newRoundTrip(ctx, fresh, req).do()
 }
 
-// Connections returns how many connections to services are open, idle or in
-// use.
-func (c *Client) Connections() int { return int(c.open.Load()) }
+// Connections returns how many connections to services are open, idle or in use.
+func (c *Client) Connections() int { return int(c.pool.open.Load()) }
 
-// InFlight returns how many scrapes are under way.
-func (c *Client) InFlight() int {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	return c.pool.inFlight
-}
-
-// Retain closes the connections that no scrape is using, but for those to
-// sockets in ids.
+// Retain closes the idle connections to sockets that are not in ids.
 func (c *Client) Retain(ids map[socketdir.ID]bool) { c.pool.retain(ids) }
 
-// Do is Get.
-func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
-	return c.Get(ctx, s, req)
+// conn is a connection to a service. It has no buffer, since most connections are idle
+// most of the time: a round trip brings its own.
+type conn struct {
+	*os.File
+	raw    syscall.RawConn
+	id     socketdir.ID // of the socket that was reached
+	pool   *pool
+	reused bool // it has served a scrape before
+
+	idleSince time.Time // guarded by pool.mu
+}
+
+// dial connects to s. The connection counts as open in p until it is closed.
+func dial(ctx context.Context, s socketdir.Socket, p *pool) (*conn, error) {
+	file, id, err := s.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	p.open.Add(1)
+	return &conn{File: file, raw: raw, id: id, pool: p}, nil
+}
+
+func (c *conn) close() {
+	c.File.Close()
+	c.pool.open.Add(-1)
 }

@@ -11,62 +11,76 @@ import (
 	"unicode"
 )
 
-// Why a scrape failed. Every error of this package is one of these or one of
-// package socketdir's, wrapped in a sentence that says what happened.
+// Reasons why a scrape fails. Each error of this package wraps one of these or one of
+// package socketdir, in a sentence that says what happened and what to do.
 var (
-	ErrTooMany    = errors.New("too many scrapes")
-	ErrTimeout    = errors.New("no whole answer in time")
-	ErrInvalid    = errors.New("not a valid HTTP answer")
-	ErrTruncated  = errors.New("answer cut short")
-	ErrStatus     = errors.New("the service answered with an error")
-	ErrNotMetrics = errors.New("not an exposition")
-	// ErrCanceled is the scraper's doing, not the service's: it hung up, or
-	// did not read its answer in time.
-	ErrCanceled = errors.New("the scraper went away")
+	// ErrBusy means that Aegis is at one of its limits. The service has not failed.
+	ErrBusy       = errors.New("busy")
+	ErrTimeout    = errors.New("no complete response in time")
+	ErrInvalid    = errors.New("not a valid HTTP response")
+	ErrTruncated  = errors.New("response cut short")
+	ErrStatus     = errors.New("the service returned an error")
+	ErrNotMetrics = errors.New("not metrics")
+	// ErrCanceled means that the scraper disconnected, or did not read the response in
+	// time. The service has not failed.
+	ErrCanceled = errors.New("the scraper disconnected")
 )
 
-// errUnanswered is the ErrTruncated of a connection that ended without a byte of
-// answer.
-var errUnanswered = errors.New("the service closed the connection without answering; its log may say why, or it speaks TLS only")
+// errNoResponse is the detail of an ErrTruncated if the connection ended before the first
+// byte of a response.
+var errNoResponse = errors.New("the service closed the connection without a response; " +
+	"check its log, and that it does not require TLS")
 
-// readError makes err, met while reading the answer, one of the failures above.
-func (e *exchange) readError(err error) error {
+// readError turns err, of reading the response, into one of the errors above.
+func (rt *roundTrip) readError(err error) error {
 	switch {
-	case errors.Is(e.ctx.Err(), context.Canceled):
+	case errors.Is(rt.ctx.Err(), context.Canceled):
 		return ErrCanceled
-	case e.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		return e.timeoutError()
+	case rt.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
+		return rt.timeoutError()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		if e.received == 0 {
-			return fmt.Errorf("%w: %w", ErrTruncated, errUnanswered)
+		if rt.received == 0 {
+			return fmt.Errorf("%w: %w", ErrTruncated, errNoResponse)
 		}
-		return fmt.Errorf("%w: the service closed the connection after %d bytes, before the end of its answer; its log may say why", ErrTruncated, e.received)
-	case errors.Is(err, ErrTooMany):
+		return rt.truncatedError("before the end of its response")
+	case errors.Is(err, ErrBusy):
 		return err
 	default:
-		return fmt.Errorf("%w: %s", ErrInvalid, printable(err.Error()))
+		return invalidf("%v", err)
 	}
 }
 
-// timeoutError says what came until the deadline, and what may help.
-func (e *exchange) timeoutError() error {
-	came, advice := fmt.Sprintf("%d bytes had come, head included", e.received), "if it is slow and does not hang, "+e.req.longer
-	if e.received == 0 {
-		came = "nothing had come"
-		if e.req.Raw {
-			advice = "if it waits for a request, it speaks HTTP, and protocol: raw in the targets file is wrong"
+// invalidf returns an ErrInvalid that says what is wrong with the response.
+func invalidf(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, printable(fmt.Sprintf(format, args...)))
+}
+
+// truncatedError returns an ErrTruncated; where says at which point the response ended.
+func (rt *roundTrip) truncatedError(where string) error {
+	return fmt.Errorf("%w: the service closed the connection after %d bytes, %s; check its log",
+		ErrTruncated, rt.received, where)
+}
+
+// timeoutError returns an ErrTimeout that says what was received and what may help.
+func (rt *roundTrip) timeoutError() error {
+	received := fmt.Sprintf("%d bytes, including the head,", rt.received)
+	advice := "if the service is slow rather than stuck, " + rt.req.timeoutAdvice
+	if rt.received == 0 {
+		received = "nothing"
+		if rt.req.Raw {
+			advice = "if the service waits for an HTTP request, remove protocol: raw from the targets file"
 		}
 	}
-	return fmt.Errorf("%w: after %v %s; %s", ErrTimeout, e.req.Timeout, came, advice)
+	return fmt.Errorf("%w: received %s in %v; %s", ErrTimeout, received, rt.req.Timeout, advice)
 }
 
-// printable is s, which may hold what a service sent, as one short line.
+// printable returns s, which may contain what a service sent, as one short line.
 func printable(s string) string {
-	const most = 200
+	const maxLength = 200 // bytes
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '?'
-	}, s[:min(len(s), most)])
+	}, s[:min(len(s), maxLength)])
 }

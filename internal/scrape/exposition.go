@@ -3,85 +3,69 @@ package scrape
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// DefaultContentType is put where a service names no type: Prometheus 3
-// refuses a scrape without one.
+// DefaultContentType is the type of a response without Content-Type: Prometheus 3 rejects
+// a scrape that has none.
 const DefaultContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// expositionTypes are the media types in which metrics are exposed, as
-// Prometheus negotiates them.
-var expositionTypes = []string{
-	"text/plain",
-	openMetricsType,
-	protobufType,
-}
-
 const (
+	textType        = "text/plain"
 	openMetricsType = "application/openmetrics-text"
 	protobufType    = "application/vnd.google.protobuf"
 )
 
-const pathAdvice = "if its metrics have another path, name that in the targets file (path)"
+// expositionTypes are the media types that Prometheus negotiates.
+var expositionTypes = []string{textType, openMetricsType, protobufType}
 
-// checkType refuses what is no exposition by its own word, above all the HTML
-// and JSON of the application behind the socket.
+const pathAdvice = "if its metrics have another path, set path in the targets file (-config.file)"
+
+// checkType returns an ErrNotMetrics if contentType is not a type of metrics. Above all, that
+// rejects the HTML and JSON of the application behind the socket.
 func checkType(contentType string) error {
 	if !slices.Contains(expositionTypes, mediaType(contentType)) {
-		return fmt.Errorf("%w: Content-Type is %s; metrics are %s; %s", ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "), pathAdvice)
+		return fmt.Errorf("%w: Content-Type is %s, and that of metrics is one of %s; %s",
+			ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "), pathAdvice)
 	}
 	return nil
 }
 
-// mediaType is the type of a Content-Type, without its parameters.
+// mediaType returns contentType without its parameters, in lower case.
 func mediaType(contentType string) string {
 	media, _, _ := strings.Cut(contentType, ";")
 	return strings.ToLower(strings.Trim(media, " \t"))
 }
 
-// lookedAt is how many bytes of a body show whether it is text of another kind.
-const lookedAt = 512
+// sniffLen is how many bytes at the beginning of a body show whether it is HTML or JSON.
+const sniffLen = 512
 
-// checkText refuses text that begins as HTML or JSON do and no exposition does,
-// whatever its type says; raw is that it came without HTTP.
+// jsonObject matches the beginning of a JSON object. It tells {"key": from
+// {"metric.name",label="value"}, which is a sample of a metric whose name needs quotes.
+var jsonObject = regexp.MustCompile(`^\{\s*(\}$|"[^"]*"\s*:)`)
+
+// checkText returns an ErrNotMetrics if a body of type text/plain begins as HTML or JSON
+// does, which no metrics do. raw means that it came without HTTP.
 func checkText(contentType string, beginning []byte, raw bool) error {
-	if mediaType(contentType) != "text/plain" {
+	if mediaType(contentType) != textType {
 		return nil
 	}
-	text, like := bytes.TrimLeft(beginning, " \t\r\n"), ""
+	text, format := bytes.TrimLeft(beginning, " \t\r\n"), ""
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
-		like = "HTML or XML"
-	case bytes.HasPrefix(text, []byte("[")), jsonObject(text):
-		like = "JSON"
+		format = "HTML or XML"
+	case bytes.HasPrefix(text, []byte("[")), jsonObject.Match(text):
+		format = "JSON"
 	case raw && bytes.HasPrefix(text, []byte("HTTP/")):
-		return fmt.Errorf("%w: it speaks HTTP, so protocol: raw in the targets file is wrong", ErrNotMetrics)
+		return fmt.Errorf("%w: the service speaks HTTP; remove protocol: raw from the targets file", ErrNotMetrics)
 	default:
 		return nil
 	}
 	advice := pathAdvice
 	if raw {
-		advice = "it has another socket, perhaps, that writes its metrics"
+		advice = "check whether the service has another socket for its metrics"
 	}
-	return fmt.Errorf("%w: it looks like %s; %s", ErrNotMetrics, like, advice)
-}
-
-// jsonObject tells {"key": from {"metric.name",label="value"}, a sample of a
-// metric whose name needs quotes.
-func jsonObject(text []byte) bool {
-	rest, ok := bytes.CutPrefix(text, []byte("{"))
-	if !ok {
-		return false
-	}
-	rest = bytes.TrimLeft(rest, " \t\r\n")
-	if string(rest) == "}" {
-		return true
-	}
-	if !bytes.HasPrefix(rest, []byte(`"`)) {
-		return false
-	}
-	_, rest, ok = bytes.Cut(rest[1:], []byte(`"`))
-	return ok && bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
+	return fmt.Errorf("%w: it looks like %s; %s", ErrNotMetrics, format, advice)
 }

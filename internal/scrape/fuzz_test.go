@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,34 +13,34 @@ import (
 )
 
 // connected returns a connection as dial makes it, and its other end.
-func connected(t testing.TB) (ours *conn, theirs int) {
+func connected(t testing.TB) (c *conn, peer int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := os.NewFile(uintptr(fds[0]), "ours")
+	file := os.NewFile(uintptr(fds[0]), "service")
 	raw, err := file.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &conn{File: file, raw: raw, open: new(atomic.Int64)}, fds[1]
+	return &conn{File: file, raw: raw, pool: new(pool)}, fds[1]
 }
 
-// get is what net/http needs to know of the request.
-var get = &http.Request{Method: http.MethodGet}
+// getRequest is what net/http needs to know of the request to read a response.
+var getRequest = &http.Request{Method: http.MethodGet}
 
-// Whatever a service sends, an answer that is taken for whole is what net/http
-// reads, to its end, from the same bytes.
-func FuzzAnswer(f *testing.F) {
+// FuzzResponse checks that if a response is read without error, net/http reads the same
+// body from the same bytes.
+func FuzzResponse(f *testing.F) {
 	for _, seed := range []string{
-		answer("x 1\n"),
-		ok + plain + chunked + "\r\n4\r\nx 1\n\r\n0\r\n\r\n",
-		ok + "\r\nx 1\n",
+		okResponse("x 1\n"),
+		okLine + plainType + chunkedCoding + "\r\n4\r\nx 1\n\r\n0\r\n\r\n",
+		okLine + "\r\nx 1\n",
 		"HTTP/1.0 200 OK\r\n\r\nx 1\n",
-		"HTTP/1.1 100 Continue\r\n\r\n" + answer("x 1\n"),
-		ok + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nx 1\n",
-		ok + chunked + "Content-Length: 3\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\n" + okResponse("x 1\n"),
+		okLine + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nx 1\n",
+		okLine + chunkedCoding + "Content-Length: 3\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n",
 		"HTTP/1.1 204 No Content\r\n\r\n",
 		"",
 	} {
@@ -49,39 +48,40 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, response []byte) {
 		if len(response) > 100<<10 {
-			return // more than a socket's buffer takes at once
+			return // A socket's buffer may not hold all of it.
 		}
-		ours, theirs := connected(t)
-		defer unix.Close(theirs)
-		unix.Write(theirs, response)
-		unix.Shutdown(theirs, unix.SHUT_WR)
+		if bytes.Contains(bytes.ToLower(response), []byte("trailer:")) {
+			return // net/http rejects some announcements, and a scrape ignores them all.
+		}
+		c, peer := connected(t)
+		defer unix.Close(peer)
+		unix.Write(peer, response)
+		unix.Shutdown(peer, unix.SHUT_WR)
 
-		a, err := newExchange(t.Context(), ours, scraper(t, "", time.Minute)).scrape()
+		resp, err := newRoundTrip(t.Context(), c, newRequest(t, time.Minute)).do()
 		if err != nil {
 			return
 		}
-		a.pool = new(pool)
-		a.service, _, _ = a.pool.admit(ours.id)
-		defer a.pool.retain(nil)
-		defer a.Close()
+		defer c.pool.retain(nil)
+		defer resp.Close()
 		var got bytes.Buffer
-		if _, err := a.WriteTo(&got); err != nil {
+		if _, err := resp.WriteTo(&got); err != nil {
 			return
 		}
 
 		var want bytes.Buffer
-		if err := asNetHTTP(&want, response); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
-			t.Fatalf("whole answer %q of %q, but net/http says %q, %v", got.Bytes(), response, want.Bytes(), err)
+		if err := readWithNetHTTP(&want, response); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Fatalf("body %q of %q; net/http reads %q, %v", got.Bytes(), response, want.Bytes(), err)
 		}
 	})
 }
 
-// asNetHTTP has net/http read response, and adds its body to body.
-func asNetHTTP(body *bytes.Buffer, response []byte) error {
+// readWithNetHTTP appends to body the body that net/http reads from response.
+func readWithNetHTTP(body *bytes.Buffer, response []byte) error {
 	r := bufio.NewReader(bytes.NewReader(response))
-	resp, err := http.ReadResponse(r, get)
+	resp, err := http.ReadResponse(r, getRequest)
 	for err == nil && resp.StatusCode < 200 {
-		resp, err = http.ReadResponse(r, get)
+		resp, err = http.ReadResponse(r, getRequest)
 	}
 	if err != nil {
 		return err

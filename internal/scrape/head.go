@@ -4,191 +4,211 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+
+	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// head is what a scrape needs to know of the head of an answer (RFC 9112
-// sections 4 and 5). Whatever can be read in two ways is refused, as the next
-// reader may take the other.
-type head struct {
-	minor   byte // of the version, HTTP/1.minor
+// responseHead is what a scrape needs to know of the head of a response (RFC 9112
+// sections 4 and 5). Whatever could be read in two ways is an error, as the next parser
+// may choose the other way.
+type responseHead struct {
+	http10  bool // the version is HTTP/1.0, not HTTP/1.1
 	status  int
-	length  int64 // of the body; -1 where the head does not say
+	length  int64 // of the body; -1 if the head has none
 	chunked bool
-	close   bool // the connection ends with this answer
+	close   bool // the connection ends with this response
 
-	typed           bool
 	contentType     string
 	contentEncoding string
 	location        string // of a redirect
 }
 
-// rawHead stands for the head that an answer without HTTP does not have.
-var rawHead = head{status: http.StatusOK, length: -1, close: true}
+// readHead reads the head of the response and skips interim ones (RFC 9110 section 15.2).
+func (rt *roundTrip) readHead() (responseHead, error) {
+	if rt.req.Raw {
+		return responseHead{length: -1, close: true}, nil
+	}
+	for range 1 + limits.MaxInterimResponses {
+		h, err := rt.readOneHead()
+		switch {
+		case err != nil:
+			return h, err
+		case h.status == http.StatusSwitchingProtocols:
+			return h, invalidf("it switched protocols, and Aegis did not request that")
+		case h.status == http.StatusOK:
+			return h, h.validateFraming()
+		case h.status < 100 || h.status > 199:
+			return h, statusError(rt.req.Path, h, rt.buf[rt.start:rt.end])
+		}
+	}
+	return responseHead{}, invalidf("it sent more than %d interim responses (1xx)", limits.MaxInterimResponses)
+}
 
-// parseStatusLine begins a head.
-func parseStatusLine(line []byte) (head, error) {
-	h := head{length: -1}
+// tlsAlert is how a TLS server's reply to plain HTTP begins (RFC 8446 section 5.1).
+var tlsAlert = []byte("\x15\x03")
+
+const speaksTLS = "it speaks TLS, which a Unix socket does not need; have the service speak plain HTTP on it"
+
+func (rt *roundTrip) readOneHead() (responseHead, error) {
+	line, err := rt.readLine()
+	if bytes.HasPrefix(rt.buf[:rt.end], tlsAlert) {
+		return responseHead{}, invalidf(speaksTLS)
+	}
+	if err != nil {
+		return responseHead{}, err
+	}
+	h, err := parseStatusLine(line)
+	for err == nil {
+		if line, err = rt.readLine(); err == nil {
+			if len(line) == 0 {
+				return h, nil
+			}
+			err = h.addField(line)
+		}
+	}
+	return h, err
+}
+
+// readLine returns the next line of the head without its line ending. The line is valid
+// while rt.buf is.
+func (rt *roundTrip) readLine() ([]byte, error) {
+	for searched := rt.start; ; {
+		if i := bytes.IndexByte(rt.buf[searched:rt.end], '\n'); i >= 0 {
+			line := rt.buf[rt.start : searched+i]
+			rt.start = searched + i + 1
+			return bytes.TrimSuffix(line, []byte("\r")), nil
+		}
+		searched = rt.end
+		if rt.end == len(rt.buf) {
+			return nil, invalidf("its head is larger than %d KiB", limits.MaxResponseHead>>10)
+		}
+		if err := rt.fill(); err != nil && rt.end == searched {
+			return nil, rt.readError(err)
+		}
+	}
+}
+
+// parseStatusLine returns a head with the version and status of line.
+func parseStatusLine(line []byte) (responseHead, error) {
 	version, rest, _ := bytes.Cut(line, []byte(" "))
-	if !isVersion(version) {
-		return h, invalid("malformed HTTP: it begins with %.20q; what has no HTTP around its metrics needs protocol: raw in the targets file", line)
+	h := responseHead{length: -1, http10: string(version) == "HTTP/1.0"}
+	switch {
+	case !bytes.HasPrefix(version, []byte("HTTP/")):
+		return h, invalidf("malformed HTTP: it begins with %.20q; "+
+			"if the service writes its metrics without HTTP, set protocol: raw in the targets file", line)
+	case !h.http10 && string(version) != "HTTP/1.1":
+		return h, invalidf("it speaks %.20s, and Aegis speaks HTTP/1.1", version)
 	}
-	if version[5] != '1' || version[6] != '.' {
-		return h, invalid("it speaks %s, a scrape HTTP/1.1", version)
-	}
-	h.minor = version[7] - '0'
 	code, reason, _ := bytes.Cut(rest, []byte(" "))
-	if len(code) != 3 || !digits(code) || !fieldText(reason) {
-		return h, invalid("malformed HTTP: its status line is %.80q", line)
+	status, err := strconv.ParseUint(string(code), 10, 16)
+	if err != nil || len(code) != 3 || !isFieldText(reason) {
+		return h, invalidf("malformed HTTP: its status line is %.80q", line)
 	}
-	h.status = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
+	h.status = int(status)
 	return h, nil
 }
 
-// isVersion reports whether b is an HTTP-version (RFC 9112 section 2.3).
-func isVersion(b []byte) bool {
-	return len(b) == len("HTTP/1.1") && string(b[:5]) == "HTTP/" && digits(b[5:6]) && b[6] == '.' && digits(b[7:])
-}
-
-func digits(b []byte) bool {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return false
+// addField parses a field line and stores what a scrape needs of it.
+func (h *responseHead) addField(line []byte) error {
+	name, value, ok := cutField(line)
+	switch {
+	case !ok:
+		return invalidf("malformed HTTP: a line of its head is %.80q", line)
+	case equalFold(name, "Content-Type") && h.contentType == "":
+		h.contentType = string(value)
+	case equalFold(name, "Content-Encoding"):
+		if h.contentEncoding != "" {
+			h.contentEncoding += ", "
 		}
-	}
-	return len(b) > 0
-}
-
-// field adds a field line.
-func (h *head) field(line []byte) error {
-	name, value, ok := bytes.Cut(line, []byte(":"))
-	// A line that begins with a space is an obsolete fold: no token.
-	if !ok || !token(name) {
-		return invalid("malformed HTTP: a line of its head is %.80q", line)
-	}
-	value = bytes.Trim(value, " \t")
-	if !fieldText(value) {
-		return invalid("control characters in its %s", name)
-	}
-	switch len(name) {
-	case len("Location"):
-		if is(name, "Location") && h.status/100 == 3 {
-			h.location = string(value)
+		h.contentEncoding += string(value)
+	case equalFold(name, "Content-Length"):
+		return h.setLength(value)
+	case equalFold(name, "Transfer-Encoding"):
+		if h.chunked || !equalFold(value, "chunked") {
+			return invalidf("its Transfer-Encoding is %.40q; Aegis supports chunked only, and once only", value)
 		}
-	case len("Connection"):
-		if is(name, "Connection") {
-			h.close = h.close || hasToken(value, "close")
+		h.chunked = true
+	case equalFold(name, "Connection"):
+		for option := range bytes.SplitSeq(value, []byte(",")) {
+			h.close = h.close || equalFold(bytes.Trim(option, " \t"), "close")
 		}
-	case len("Content-Type"):
-		if is(name, "Content-Type") && !h.typed {
-			h.typed, h.contentType = true, interned(value)
-		}
-	case len("Content-Length"):
-		if is(name, "Content-Length") {
-			return h.setLength(value)
-		}
-	case len("Content-Encoding"): // as long as Transfer-Encoding is not
-		if is(name, "Content-Encoding") {
-			h.addEncoding(value)
-		}
-	case len("Transfer-Encoding"):
-		if is(name, "Transfer-Encoding") {
-			return h.setTransfer(value)
-		}
-	case len("Trailer"):
-		if is(name, "Trailer") && (hasToken(value, "Transfer-Encoding") || hasToken(value, "Content-Length") || hasToken(value, "Trailer")) {
-			return invalid("it announces %.80q as a trailer", value)
-		}
+	case equalFold(name, "Location"):
+		h.location = string(value)
 	}
 	return nil
 }
 
-func (h *head) setLength(value []byte) error {
-	const most = 18 // digits, which an int64 holds whatever they are
-	if len(value) > most || !digits(value) {
-		return invalid("its Content-Length is %.40q", value)
+func (h *responseHead) setLength(value []byte) error {
+	length, err := strconv.ParseUint(string(value), 10, maxLengthBits)
+	if err != nil {
+		return invalidf("its Content-Length is %.40q", value)
 	}
-	var length int64
-	for _, c := range value {
-		length = 10*length + int64(c-'0')
+	if h.length >= 0 && h.length != int64(length) {
+		return invalidf("it has two lengths, %d and %d", h.length, length)
 	}
-	if h.length >= 0 && h.length != length {
-		return invalid("it has two lengths, %d and %d", h.length, length)
-	}
-	h.length = length
+	h.length = int64(length)
 	return nil
 }
 
-func (h *head) setTransfer(value []byte) error {
-	if h.chunked || !is(value, "chunked") {
-		return invalid("its Transfer-Encoding is %.40q, or twice that; only chunked is known here", value)
-	}
-	h.chunked = true
-	return nil
-}
-
-func (h *head) addEncoding(value []byte) {
-	if h.contentEncoding != "" {
-		h.contentEncoding += ", "
-	}
-	h.contentEncoding += interned(value)
-}
-
-// framed checks, when all lines are there, that they agree on where the body
-// ends (RFC 9112 section 6.3).
-func (h *head) framed() error {
+// validateFraming checks that the fields agree on where the body ends (RFC 9112 section
+// 6.3). It must be called after the last one was added.
+func (h *responseHead) validateFraming() error {
 	switch {
 	case h.chunked && h.length >= 0:
-		return invalid("it has both a Content-Length and chunks")
-	case h.chunked && h.minor == 0:
-		return invalid("it has chunks in HTTP/1.0")
+		return invalidf("it has both a Content-Length and chunks")
+	case h.chunked && h.http10:
+		return invalidf("it has chunks in HTTP/1.0")
 	}
-	h.close = h.close || h.minor == 0 || !h.chunked && h.length < 0
+	h.close = h.close || h.http10 || !h.chunked && h.length < 0
 	return nil
 }
 
-func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrInvalid, printable(fmt.Sprintf(format, args...)))
-}
-
-// is reports whether b is text, in whatever case its ASCII letters are.
-func is(b []byte, text string) bool {
-	if len(b) != len(text) {
-		return false
-	}
-	for i := range len(text) {
-		if b[i] != text[i] && (b[i]^text[i] != 0x20 || !letter(text[i])) {
-			return false
+// statusError returns an error that says what the status of h means and what to do. body is
+// as much of the body as has arrived: servers of Go and nginx that expect TLS mention HTTPS
+// in it.
+func statusError(path string, h responseHead, body []byte) error {
+	advice := "check the service's own log"
+	switch h.status {
+	case http.StatusBadRequest:
+		if bytes.Contains(body, []byte("HTTPS")) {
+			advice = speaksTLS
 		}
+	case http.StatusNotFound:
+		advice = fmt.Sprintf("it serves no %s on this socket; %s", path, pathAdvice)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		advice = "its metrics need credentials, and Aegis passes none on"
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		advice = fmt.Sprintf("it is a redirect to %q, and Aegis follows none; %s", printable(h.location), pathAdvice)
 	}
-	return true
+	return fmt.Errorf("%w: GET %s returned %d %s; %s",
+		ErrStatus, path, h.status, http.StatusText(h.status), advice)
 }
 
-// hasToken reports whether value, a list with commas, has text in it.
-func hasToken(value []byte, text string) bool {
-	for item := range bytes.SplitSeq(value, []byte(",")) {
-		if is(bytes.Trim(item, " \t"), text) {
-			return true
-		}
-	}
-	return false
+// cutField returns the name and value of a field line (RFC 9112 section 5). It reports
+// false if the line is malformed or an obsolete fold, which begins with a space.
+func cutField(line []byte) (name, value []byte, ok bool) {
+	name, value, ok = bytes.Cut(line, []byte(":"))
+	return name, bytes.Trim(value, " \t"), ok && isToken(name) && isFieldText(value)
 }
 
-func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-
-// token reports whether b is a field name (RFC 9110 section 5.6.2).
-func token(b []byte) bool {
+// isToken reports whether b is a token, as a field name is (RFC 9110 section 5.6.2).
+func isToken(b []byte) bool {
 	for _, c := range b {
-		if !letter(c) && !('0' <= c && c <= '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if !isLetter(c) && !('0' <= c && c <= '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
 			return false
 		}
 	}
 	return len(b) > 0
 }
 
-// fieldText reports whether b is text that a field may hold (RFC 9110 section
-// 5.5).
-func fieldText(b []byte) bool {
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// isFieldText reports whether b has no control characters but tabs, so that it may be a
+// field value (RFC 9110 section 5.5).
+func isFieldText(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\t' || c == 0x7f {
 			return false
@@ -197,29 +217,16 @@ func fieldText(b []byte) bool {
 	return true
 }
 
-// common are field values that most answers have: they need no memory of their
-// own.
-var common = []string{
-	DefaultContentType,
-	"text/plain; version=0.0.4",
-	"text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-	"text/plain; version=0.0.4; charset=utf-8; escaping=values",
-	"text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
-	"application/openmetrics-text; version=1.0.0; charset=utf-8",
-	"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
-	"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=values",
-	"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
-	"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=allow-utf-8",
-	"gzip",
-	"zstd",
-}
-
-// interned is string(b).
-func interned(b []byte) string {
-	for _, s := range common {
-		if string(b) == s {
-			return s
+// equalFold reports whether b is s, regardless of the case of ASCII letters. Unlike
+// bytes.EqualFold it folds no others: the Kelvin sign is no k.
+func equalFold(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range len(s) {
+		if b[i] != s[i] && (b[i]^s[i] != 0x20 || !isLetter(s[i])) {
+			return false
 		}
 	}
-	return string(b)
+	return true
 }

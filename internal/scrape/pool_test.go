@@ -14,23 +14,18 @@ import (
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// answer is a whole answer of which body is the body.
-func answer(body string) string {
-	return fmt.Sprintf("%s%sContent-Length: %d\r\n\r\n%s", ok, plain, len(body), body)
-}
-
 func TestConnectionsAreKept(t *testing.T) {
-	p := listen(t, t.TempDir(), says(answer("x 1\n")))
+	s := startService(t, t.TempDir(), respond(okResponse("x 1\n")))
 	c := newClient(t)
 	for range 5 {
-		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
+		if body, _, err := s.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
 	}
-	if n := p.accepted.Load(); n != 1 {
+	if n := s.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 5 scrapes, want 1", n)
 	}
-	c.Retain(map[socketdir.ID]bool{p.socket(t).ID: true})
+	c.Retain(map[socketdir.ID]bool{s.socket(t).ID: true})
 	if n := c.Connections(); n != 1 {
 		t.Errorf("%d connections after retaining the socket's, want 1", n)
 	}
@@ -42,60 +37,59 @@ func TestConnectionsAreKept(t *testing.T) {
 
 func TestConnectionsNotKept(t *testing.T) {
 	for _, tt := range []struct{ name, response, body string }{
-		{"asked to close", ok + "Connection: close\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
-		{"HTTP/1.0", "HTTP/1.0 200 OK\r\n" + plain + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
-		{"bytes after length", answer("x 1\n") + answer("evil 1\n"), "x 1\n"},
-		{"bytes after nothing", answer("") + answer("evil 1\n"), ""},
-		{"bytes after chunks", ok + plain + chunked + "\r\n4\r\nx 1\n\r\n0\r\n\r\n" + answer("evil 1\n"), "x 1\n"},
-		{"a byte too many", answer("x 1\n") + "\n", "x 1\n"},
+		{"Connection: close", okLine + "Connection: close\r\n" + plainType + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
+		{"HTTP/1.0", "HTTP/1.0 200 OK\r\n" + plainType + "Content-Length: 4\r\n\r\nx 1\n", "x 1\n"},
+		{"bytes after the length", okResponse("x 1\n") + okResponse("evil 1\n"), "x 1\n"},
+		{"bytes after an empty body", okResponse("") + okResponse("evil 1\n"), ""},
+		{"bytes after the last chunk", okLine + plainType + chunkedCoding + "\r\n4\r\nx 1\n\r\n0\r\n\r\n" + okResponse("evil 1\n"), "x 1\n"},
+		{"one byte too many", okResponse("x 1\n") + "\n", "x 1\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := listen(t, t.TempDir(), says(tt.response))
+			s := startService(t, t.TempDir(), respond(tt.response))
 			c := newClient(t)
 			for range 3 {
-				if body, _, err := p.scrape(t, c); body != tt.body || err != nil {
+				if body, _, err := s.scrape(t, c); body != tt.body || err != nil {
 					t.Fatalf("body %q, %v; want %q", body, err, tt.body)
 				}
 			}
-			if n := p.accepted.Load(); n != 3 {
+			if n := s.accepted.Load(); n != 3 {
 				t.Errorf("%d connections for 3 scrapes, want 3", n)
 			}
 		})
 	}
 }
 
-// Bytes that come when the answer is long delivered must not be the next
-// scraper's.
+// Bytes that arrive after the scraper got its response must not reach the next scraper.
 func TestLateBytesReachNobody(t *testing.T) {
 	for name, extra := range map[string]string{
-		"an answer":      answer("evil 1\n"),
-		"half an answer": ok + plain + "Content-Length: 11\r\n\r\nevil 1\n", // and the next ends it
-		"a byte":         "\n",
+		"response":        okResponse("evil 1\n"),
+		"half a response": okLine + plainType + "Content-Length: 11\r\n\r\nevil 1\n", // The next response would complete it.
+		"byte":            "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			delivered, late := make(chan struct{}), make(chan struct{})
-			p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
-				io.WriteString(c, answer("x 1\n"))
+			delivered, sent := make(chan struct{}), make(chan struct{})
+			s := startService(t, t.TempDir(), func(c net.Conn, _ int) bool {
+				io.WriteString(c, okResponse("x 1\n"))
 				select {
 				case <-delivered:
 				case <-t.Context().Done():
 					return false
 				}
 				io.WriteString(c, extra)
-				late <- struct{}{}
+				sent <- struct{}{}
 				return true
 			})
 			c := newClient(t)
 			for i := range 3 {
-				body, _, err := p.scrape(t, c)
+				body, _, err := s.scrape(t, c)
 				if body != "x 1\n" || err != nil {
 					t.Fatalf("scrape %d: body %q, %v; want x 1", i, body, err)
 				}
-				// What was written to a Unix socket has come when it is written.
+				// What is written to a Unix socket has arrived when Write returns.
 				delivered <- struct{}{}
-				<-late
+				<-sent
 			}
-			if n := p.accepted.Load(); n != 3 {
+			if n := s.accepted.Load(); n != 3 {
 				t.Errorf("%d connections for 3 scrapes, want 3", n)
 			}
 		})
@@ -103,65 +97,98 @@ func TestLateBytesReachNobody(t *testing.T) {
 }
 
 func TestServiceClosesIdleConnection(t *testing.T) {
-	closedIt := make(chan struct{}, 10)
-	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
-		io.WriteString(c, answer("x 1\n"))
+	closed := make(chan struct{}, 10)
+	s := startService(t, t.TempDir(), func(c net.Conn, _ int) bool {
+		io.WriteString(c, okResponse("x 1\n"))
 		c.Close()
-		closedIt <- struct{}{}
+		closed <- struct{}{}
 		return false
 	})
 	c := newClient(t)
 	for range 3 {
-		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
+		if body, _, err := s.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
-		<-closedIt
+		<-closed
 	}
 	if c.Connections() > 1 {
-		t.Errorf("%d connections open, want at most the last", c.Connections())
+		t.Errorf("%d connections open, want at most 1", c.Connections())
 	}
 }
 
-// A service that closes a kept connection just when the request arrives costs
-// no scrape, and is asked again only once.
+// If a service closes an idle connection just when the request arrives, the scrape is
+// tried again once, on a new connection.
 func TestServiceClosesOnReuse(t *testing.T) {
-	p := listen(t, t.TempDir(), func(c net.Conn, request int) bool {
-		if request == 1 {
+	s := startService(t, t.TempDir(), func(c net.Conn, n int) bool {
+		if n == 1 {
 			return false
 		}
-		io.WriteString(c, answer("x 1\n"))
+		io.WriteString(c, okResponse("x 1\n"))
 		return true
 	})
 	c := newClient(t)
 	for range 4 {
-		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
+		if body, _, err := s.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
 	}
-	if n := p.accepted.Load(); n < 3 || n > 4 {
-		t.Errorf("%d connections, want one for each scrape but the first retry", n)
+	if n := s.accepted.Load(); n < 3 || n > 4 {
+		t.Errorf("%d connections for 4 scrapes, want 3 or 4", n)
 	}
 }
 
-// So does one that reads no more on a kept connection, and stays.
-func TestServiceReadsNoMore(t *testing.T) {
-	deaf := make(chan struct{}, 10)
-	p := listen(t, t.TempDir(), func(c net.Conn, _ int) bool {
-		io.WriteString(c, answer("x 1\n"))
+// The same holds if it only stops reading.
+func TestServiceStopsReading(t *testing.T) {
+	stopped := make(chan struct{}, 10)
+	s := startService(t, t.TempDir(), func(c net.Conn, _ int) bool {
+		io.WriteString(c, okResponse("x 1\n"))
 		c.(*net.UnixConn).CloseRead()
-		deaf <- struct{}{}
+		stopped <- struct{}{}
 		<-t.Context().Done()
 		return false
 	})
 	c := newClient(t)
 	for range 3 {
-		if body, _, err := p.scrape(t, c); body != "x 1\n" || err != nil {
+		if body, _, err := s.scrape(t, c); body != "x 1\n" || err != nil {
 			t.Fatalf("body %q, %v", body, err)
 		}
-		<-deaf
+		<-stopped
 	}
-	if n := p.accepted.Load(); n != 3 {
+	if n := s.accepted.Load(); n != 3 {
 		t.Errorf("%d connections for 3 scrapes, want 3", n)
+	}
+}
+
+// A scrape on an idle connection that fails in any other way is not tried again.
+func TestOtherFailuresAreNotRetried(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		h    handler // of the second request
+		err  error
+	}{
+		{"invalid", respondAndClose("SSH-2.0-OpenSSH_9.2\r\n"), ErrInvalid},
+		{"a byte, then EOF", respondAndClose("H"), ErrTruncated},
+		{"half a body", respondAndClose(okLine + plainType + "Content-Length: 9\r\n\r\nx 1\n"), ErrTruncated},
+		{"error status", respond("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), ErrStatus},
+		{"not metrics", respond(okLine + "Content-Type: text/html\r\nContent-Length: 0\r\n\r\n"), ErrNotMetrics},
+		{"timeout", respondAndHang(""), ErrTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := startService(t, t.TempDir(), func(c net.Conn, n int) bool {
+				if n == 0 {
+					return respond(okResponse("x 1\n"))(c, n)
+				}
+				return tt.h(c, n)
+			})
+			c := newClient(t)
+			if _, _, err := s.scrape(t, c); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := scrapeSocket(t.Context(), c, s.socket(t), newRequest(t, 500*time.Millisecond))
+			if !errors.Is(err, tt.err) || len(s.requests) != 2 || s.accepted.Load() != 1 {
+				t.Errorf("%v after %d requests on %d connections; want %v after 2 on 1", err, len(s.requests), s.accepted.Load(), tt.err)
+			}
+		})
 	}
 }
 
@@ -170,21 +197,20 @@ func TestServiceRestarts(t *testing.T) {
 	c := newClient(t)
 	for round := range 3 {
 		want := fmt.Sprintf("round %d\n", round)
-		p := listen(t, dir, says(answer(want)))
+		s := startService(t, dir, respond(okResponse(want)))
 		for range 2 {
-			if body, _, err := p.scrape(t, c); body != want || err != nil {
+			if body, _, err := s.scrape(t, c); body != want || err != nil {
 				t.Fatalf("body %q, %v; want %q", body, err, want)
 			}
 		}
-		p.Close()
+		s.Close()
 	}
 }
 
-// The old process lives on and holds its kept connection, but the name means
-// the new one's socket.
+// The old process goes on and keeps its connection, but its socket has another's place.
 func TestReplacedSocketIsReachedAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	old := listen(t, dir, says(answer("old 1\n")))
+	old := startService(t, dir, respond(okResponse("old 1\n")))
 	c := newClient(t)
 	if body, _, err := old.scrape(t, c); body != "old 1\n" || err != nil {
 		t.Fatalf("body %q, %v", body, err)
@@ -192,140 +218,117 @@ func TestReplacedSocketIsReachedAtOnce(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "svc.sock"), filepath.Join(dir, "old.sock")); err != nil {
 		t.Fatal(err)
 	}
-	replacement := listen(t, dir, says(answer("new 1\n")))
+	replacement := startService(t, dir, respond(okResponse("new 1\n")))
 	if body, _, err := replacement.scrape(t, c); body != "new 1\n" || err != nil {
-		t.Errorf("body %q, %v; want the new process' answer", body, err)
+		t.Errorf("body %q, %v; want the new process' response", body, err)
 	}
 }
 
-// A socket that is replaced between the look at it and the dial: the connection is
-// the new one's.
-func TestConnectionIsKeptForWhatItReached(t *testing.T) {
+// If a socket is replaced between lookup and dial, the connection belongs to the new one.
+func TestConnectionIsKeptForSocketReached(t *testing.T) {
 	dir := t.TempDir()
-	old := listen(t, dir, says(answer("old 1\n")))
+	old := startService(t, dir, respond(okResponse("old 1\n")))
 	stale := old.socket(t)
 	old.Close()
-	replacement := listen(t, dir, says(answer("new 1\n")))
+	replacement := startService(t, dir, respond(okResponse("new 1\n")))
 	c := newClient(t)
-	if body, _, err := scrapeSocket(t.Context(), c, stale, scraper(t, "", time.Second)); body != "new 1\n" || err != nil {
-		t.Fatalf("body %q, %v; want the new process' answer", body, err)
+	if body, _, err := scrapeSocket(t.Context(), c, stale, newRequest(t, time.Second)); body != "new 1\n" || err != nil {
+		t.Fatalf("body %q, %v; want the new process' response", body, err)
 	}
 	if body, _, err := replacement.scrape(t, c); body != "new 1\n" || err != nil {
-		t.Fatalf("body %q, %v; want the new process' answer", body, err)
+		t.Fatalf("body %q, %v; want the new process' response", body, err)
 	}
 	if n := replacement.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 2 scrapes, want 1", n)
 	}
 }
 
-// A change of mode or owner makes Aegis connect anew, so that it is refused where
-// it may not connect any more.
+// After a change of mode or owner Aegis connects again, so it is denied if it no longer
+// has permission.
 func TestPermissionsAreCheckedAgain(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"mode":  func(path string) error { return os.Chmod(path, 0o600) },
 		"owner": func(path string) error { return os.Chown(path, os.Getuid(), os.Getgid()) },
 	} {
 		dir := t.TempDir()
-		p := listen(t, dir, says(answer("x 1\n")))
+		s := startService(t, dir, respond(okResponse("x 1\n")))
 		c := newClient(t)
-		p.scrape(t, c)
+		s.scrape(t, c)
 		if err := change(filepath.Join(dir, "svc.sock")); err != nil {
 			t.Fatal(err)
 		}
-		p.scrape(t, c)
-		if n := p.accepted.Load(); n != 2 {
-			t.Errorf("%d connections, want another after the change of %s", n, name)
+		s.scrape(t, c)
+		if n := s.accepted.Load(); n != 2 {
+			t.Errorf("%d connections, want another one after the change of %s", n, name)
 		}
 	}
 }
 
-func TestBusy(t *testing.T) {
-	p := listen(t, t.TempDir(), hangs(""))
-	c := newClient(t)
-	socket := p.socket(t)
-	results := make(chan error, limits.MaxScrapesPerTarget)
-	ctx := t.Context()
-	for range limits.MaxScrapesPerTarget {
-		go func() {
-			_, _, err := scrapeSocket(ctx, c, socket, scraper(t, "", 300*time.Millisecond))
-			results <- err
-		}()
-	}
-	eventually(t, "all scrapes under way", func() bool { return c.InFlight() == limits.MaxScrapesPerTarget })
-	if _, err := c.Get(t.Context(), socket, scraper(t, "", time.Second)); !errors.Is(err, ErrTooMany) {
-		t.Errorf("one scrape more than allowed: %v, want %v", err, ErrTooMany)
-	}
-	neighbour := listen(t, t.TempDir(), says(answer("x 1\n")))
-	if _, _, err := neighbour.scrape(t, c); err != nil {
-		t.Errorf("a neighbour's scrape meanwhile: %v", err)
-	}
-	for range limits.MaxScrapesPerTarget {
-		if err := <-results; !errors.Is(err, ErrTimeout) {
-			t.Errorf("a scrape that was admitted: %v, want %v", err, ErrTimeout)
-		}
-	}
-	if n := c.InFlight(); n != 0 {
-		t.Errorf("%d scrapes in flight afterwards", n)
-	}
-}
-
-// fill puts n connections to dir's svc into p, as if they were to id.
-func fill(t *testing.T, p *pool, c *Client, id socketdir.ID, dir string, n int) {
+// addIdle puts n connections to s into the pool of c.
+func addIdle(t *testing.T, c *Client, s *fakeService, n int) {
 	t.Helper()
 	for range n {
-		s, err := socketdir.New(dir).Lookup(t.Context(), "svc")
+		conn, err := dial(t.Context(), s.socket(t), &c.pool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cn, err := dial(t.Context(), s, &c.open)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cn.id = id
-		p.mu.Lock()
-		p.keep(p.service(id), cn)
-		p.mu.Unlock()
+		c.pool.put(conn)
 	}
 }
 
 func TestIdleConnectionsAreBounded(t *testing.T) {
-	const most = 5 * limits.MaxIdlePerTarget
-	defer func(real func() int) { mostIdle = real }(mostIdle)
-	mostIdle = func() int { return most }
-	dir := t.TempDir()
-	peer := listen(t, dir, hangs(""))
+	const limit = 5 * limits.MaxIdlePerTarget
+	defer func(original func() int) { maxIdle = original }(maxIdle)
+	maxIdle = func() int { return limit }
 	c := newClient(t)
-	one := peer.socket(t).ID
-	fill(t, &c.pool, c, one, dir, limits.MaxIdlePerTarget+3)
+	first := startService(t, t.TempDir(), respondAndHang(""))
+	addIdle(t, c, first, limits.MaxIdlePerTarget+3)
 	if n := c.Connections(); n != limits.MaxIdlePerTarget {
 		t.Errorf("%d idle connections to one socket, want %d", n, limits.MaxIdlePerTarget)
 	}
-	others := t.TempDir()
-	for i := range most/limits.MaxIdlePerTarget + 2 {
-		sub := filepath.Join(others, fmt.Sprint(i))
-		os.Mkdir(sub, 0o700)
-		s := listen(t, sub, hangs(""))
-		fill(t, &c.pool, c, s.socket(t).ID, sub, limits.MaxIdlePerTarget)
+	for range limit/limits.MaxIdlePerTarget + 2 {
+		addIdle(t, c, startService(t, t.TempDir(), respondAndHang("")), limits.MaxIdlePerTarget)
 	}
-	if n := c.Connections(); n != most {
-		t.Errorf("%d idle connections in all, want %d", n, most)
+	if n := c.Connections(); n != limit {
+		t.Errorf("%d idle connections in total, want %d", n, limit)
 	}
-	service, kept, err := c.pool.admit(one)
-	if err != nil || kept == nil {
-		t.Errorf("a connection was closed that a scraper on its round needs next (%v)", err)
+	// A scraper that visits its targets in turn needs the oldest connections next.
+	idle := c.pool.get(first.socket(t).ID)
+	if idle == nil {
+		t.Fatal("the oldest connections were closed")
 	}
-	c.pool.leave(service, kept)
-	// As if limits.BackendIdleTimeout had passed.
-	c.pool.mu.Lock()
-	for idle := c.pool.idle.oldest; idle != nil; idle = idle.newer {
-		idle.idleSince = time.Now().Add(-limits.BackendIdleTimeout)
+	c.pool.put(idle)
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	c := newClient(t)
+	old, recent := startService(t, t.TempDir(), respondAndHang("")), startService(t, t.TempDir(), respondAndHang(""))
+	addIdle(t, c, old, 2)
+	addIdle(t, c, recent, 2)
+	// idle makes connections look as if they had been idle for d.
+	idle := func(d time.Duration, conns ...*conn) {
+		for _, c := range conns {
+			c.idleSince = time.Now().Add(-d)
+		}
 	}
-	c.pool.mu.Unlock()
+	conns := c.pool.idle[recent.socket(t).ID]
+	idle(limits.BackendIdleTimeout, append(c.pool.idle[old.socket(t).ID], conns[0])...)
+	idle(-time.Hour, conns[1])
 	c.pool.sweep()
-	if n := c.Connections(); n != 0 {
-		t.Errorf("%d connections idle for too long", n)
+	if n := c.Connections(); n != 1 {
+		t.Errorf("%d connections, want the one that was used recently", n)
 	}
-	if n := len(c.pool.services); n != 0 {
-		t.Errorf("%d services remembered of which nothing is left", n)
+	kept := c.pool.get(recent.socket(t).ID)
+	if kept == nil {
+		t.Fatal("the connection that was used recently was closed")
+	}
+
+	c.pool.sweep()
+	if n := len(c.pool.idle); n != 0 || c.pool.sweeper != nil {
+		t.Errorf("%d sockets in an empty pool, sweeper %v", n, c.pool.sweeper)
+	}
+	c.pool.put(kept)
+	if c.pool.sweeper == nil {
+		t.Error("nothing will close the idle connection")
 	}
 }

@@ -2,94 +2,102 @@ package scrape
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// passed are the scraper's header fields that the service may see. Everything
-// else, credentials and cookies above all, stays here.
-var passed = [...]string{"Accept", "Accept-Encoding", "User-Agent"}
+// TimeoutHeader is the header field in which Prometheus says how many seconds it waits.
+const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 
-// Request is one scrape to perform.
+// forwardedHeaders are the scraper's header fields that the service gets. All others stay
+// here, above all credentials and cookies.
+var forwardedHeaders = [...]string{"Accept", "Accept-Encoding", "User-Agent"}
+
+// Request is one scrape to perform. NewRequest makes it; the caller may then change it.
 type Request struct {
+	// Path is the path to request, "/metrics" by default.
 	Path string
-	// Raw is set for a socket that writes its exposition without HTTP.
+	// Raw means that the service speaks no HTTP, but writes its metrics to each
+	// connection and closes it.
 	Raw bool
-	// Timeout is how long the scrape may take: finding the socket, connecting,
-	// head and body.
+	// Timeout is how long the scrape may take, from finding the socket to the last byte
+	// of the body. The caller sets the deadline of the context accordingly.
 	Timeout time.Duration
 
-	from    *http.Request // the scraper's
-	timeout string        // as the scraper named it, empty where that is nonsense
-	longer  string        // what gives the scrape more time
-	}
+	from          *http.Request // the scraper's
+	timeoutHeader string        // as the scraper sent it; empty if it is missing or invalid
+	timeoutAdvice string        // how to get more time
+}
 
-// NewRequest makes the request for the service from the scraper's: its query
-// string byte for byte, its Host, the negotiation of format and encoding, and
-// the deadline where it names one.
+// NewRequest returns the request for the service that corresponds to the scraper's. It
+// has the same query, byte for byte, Host, Accept, Accept-Encoding, User-Agent and, if
+// valid, scrape timeout.
 func NewRequest(from *http.Request) Request {
+	req := Request{Path: "/metrics", from: from}
 	value := from.Header.Get(TimeoutHeader)
-	timeout, named := ParseTimeout(value)
-	if !named {
-		return Request{Timeout: limits.DefaultScrapeTimeout, from: from, Path: targetsfile.Default.Path,
-			longer: "ask with a deadline, as Prometheus does: " + TimeoutHeader}
+	if timeout, ok := ParseTimeout(value); ok {
+		// A scraper that waits for less than any service needs gives up by itself; Aegis
+		// does not count that as the service's failure.
+		timeout = max(timeout, limits.MinScrapeTimeout)
+		req.Timeout = timeout - min(timeout/10, limits.MaxScrapeTimeoutOffset)
+		req.timeoutHeader, req.timeoutAdvice = value, "raise scrape_timeout in Prometheus"
+	} else {
+		req.Timeout = limits.DefaultScrapeTimeout
+		req.timeoutAdvice = "send the header " + TimeoutHeader + ", as Prometheus does"
 	}
-	return Request{Timeout: deadlineWithin(timeout), from: from, timeout: value, Path: targetsfile.Default.Path,
-		longer: "give it longer: scrape_timeout in Prometheus"}
+	return req
 }
 
-// To returns r as t needs it: with its path, its protocol, and no more time than
-// it is given.
-func (r Request) To(t targetsfile.Target) Request {
-	r.Path, r.Raw = t.Path, t.Raw
-	if t.Timeout > 0 && t.Timeout < r.Timeout {
-		r.Timeout, r.longer = t.Timeout, "give it longer: its timeout in the targets file"
+// LimitTimeout reduces r.Timeout to d, if that is shorter and not 0. An error then gives
+// advice as the way to get more time.
+func (r *Request) LimitTimeout(d time.Duration, advice string) {
+	if d > 0 && d < r.Timeout {
+		r.Timeout, r.timeoutAdvice = d, advice
 	}
-	return r
 }
 
-// appendHead appends the request as it is sent to the service: nothing, where
-// that speaks unasked.
-func (r Request) appendHead(head []byte) []byte {
+// ParseTimeout parses the value of TimeoutHeader, a decimal number of seconds. It returns
+// false if value is not a number, not positive, or more than limits.MaxScrapeTimeout.
+func ParseTimeout(value string) (time.Duration, bool) {
+	if strings.Trim(value, "0123456789.eE+-") != "" {
+		return 0, false
+	}
+	seconds, err := strconv.ParseFloat(value, 64)
+	timeout := time.Duration(seconds * float64(time.Second))
+	return timeout, err == nil && seconds <= limits.MaxScrapeTimeout.Seconds() && timeout > 0
+}
+
+// appendTo appends the request to b as it is sent to the service. A raw one is empty.
+func (r *Request) appendTo(b []byte) []byte {
 	if r.Raw {
-		return head
+		return b
 	}
-	head = append(head, "GET "...)
-	head = append(head, r.Path...)
+	b = appendAll(b, "GET ", r.Path)
 	if r.from.URL.RawQuery != "" || r.from.URL.ForceQuery {
-		head = append(head, '?')
-		head = append(head, r.from.URL.RawQuery...)
+		b = appendAll(b, "?", r.from.URL.RawQuery)
 	}
-	head = append(head, " HTTP/1.1\r\n"...)
 	host := r.from.Host
 	if host == "" {
-		host = "localhost" // HTTP/1.0 has none, 1.1 requires one.
+		host = "localhost" // An HTTP/1.0 request may have none; HTTP/1.1 requires one.
 	}
-	head = appendField(head, "Host", host)
-	for _, name := range passed {
+	b = appendAll(b, " HTTP/1.1\r\nHost: ", host, "\r\n")
+	for _, name := range forwardedHeaders {
 		if values := r.from.Header[name]; len(values) > 0 {
-			head = appendField(head, name, strings.Join(values, ", "))
+			b = appendAll(b, name, ": ", strings.Join(values, ", "), "\r\n")
 		}
 	}
-	if r.timeout != "" {
-		head = appendField(head, TimeoutHeader, r.timeout)
+	if r.timeoutHeader != "" {
+		b = appendAll(b, TimeoutHeader, ": ", r.timeoutHeader, "\r\n")
 	}
-	return append(head, "\r\n"...)
+	return append(b, "\r\n"...)
 }
 
-func appendField(head []byte, name, value string) []byte {
-	head = append(head, name...)
-	head = append(head, ": "...)
-	head = append(head, value...)
-	return append(head, "\r\n"...)
-}
-
-// LimitTimeout bounds the scrape by d; advice says how to allow more time.
-func (r *Request) LimitTimeout(d time.Duration, advice string) {
-	if d < r.Timeout {
-		r.Timeout, r.longer = d, advice
+func appendAll(b []byte, parts ...string) []byte {
+	for _, part := range parts {
+		b = append(b, part...)
 	}
+	return b
 }

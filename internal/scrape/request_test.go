@@ -10,8 +10,8 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// request is what a server makes of these bytes of a scraper's.
-func request(t *testing.T, head string) *http.Request {
+// parseRequest returns the request with this head as a server gets it.
+func parseRequest(t *testing.T, head string) *http.Request {
 	t.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head)))
 	if err != nil {
@@ -23,27 +23,28 @@ func request(t *testing.T, head string) *http.Request {
 func TestNewRequest(t *testing.T) {
 	for _, tt := range []struct{ name, from, want string }{
 		{
-			name: "what passes",
+			name: "forwarded",
 			from: "GET /svc?name[]=x&name[]=y;z&%zz HTTP/1.1\r\nHost: [fda2::1]:31337\r\nAccept: a\r\nAccept: b;q=0.1\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/3\r\nX-Prometheus-Scrape-Timeout-Seconds: 7.5\r\n\r\n",
 			want: "GET /metrics?name[]=x&name[]=y;z&%zz HTTP/1.1\r\nHost: [fda2::1]:31337\r\nAccept: a, b;q=0.1\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/3\r\nX-Prometheus-Scrape-Timeout-Seconds: 7.5\r\n\r\n",
 		},
 		{
-			name: "what does not",
+			name: "not forwarded",
 			from: "GET /svc HTTP/1.1\r\nHost: h\r\nAuthorization: Basic x\r\nProxy-Authorization: Basic x\r\nCookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nRange: bytes=0-1\r\nX-Prometheus-Scrape-Timeout-Seconds: NaN\r\nContent-Length: 3\r\n\r\nabc",
 			want: "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n",
 		},
-		{name: "an empty query", from: "GET /svc? HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics? HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{name: "empty query", from: "GET /svc? HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics? HTTP/1.1\r\nHost: h\r\n\r\n"},
 		{name: "HEAD", from: "HEAD /svc HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"},
 		{name: "no host", from: "GET /svc HTTP/1.0\r\n\r\n", want: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"},
-		{name: "an absolute URI", from: "GET http://other/svc?a HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics?a HTTP/1.1\r\nHost: other\r\n\r\n"},
+		{name: "absolute URI", from: "GET http://other/svc?a HTTP/1.1\r\nHost: h\r\n\r\n", want: "GET /metrics?a HTTP/1.1\r\nHost: other\r\n\r\n"},
 	} {
-		if got := string(NewRequest(request(t, tt.from)).appendHead(nil)); got != tt.want {
+		req := NewRequest(parseRequest(t, tt.from))
+		if got := string(req.appendTo(nil)); got != tt.want {
 			t.Errorf("%s: %q\nwant %q", tt.name, got, tt.want)
 		}
 	}
 }
 
-func TestDeadline(t *testing.T) {
+func TestTimeoutHeader(t *testing.T) {
 	for _, tt := range []struct {
 		header string
 		want   time.Duration
@@ -68,9 +69,23 @@ func TestDeadline(t *testing.T) {
 		{"300", limits.MaxScrapeTimeout - limits.MaxScrapeTimeoutOffset},
 		{"301", 10 * time.Second},
 	} {
-		r := request(t, "GET /svc HTTP/1.1\r\nHost: h\r\n"+TimeoutHeader+": "+tt.header+"\r\n\r\n")
+		r := parseRequest(t, "GET /svc HTTP/1.1\r\nHost: h\r\n"+TimeoutHeader+": "+tt.header+"\r\n\r\n")
 		if got := NewRequest(r).Timeout; got != tt.want {
 			t.Errorf("%q: %v, want %v", tt.header, got, tt.want)
+		}
+	}
+}
+
+func TestLimitTimeout(t *testing.T) {
+	for _, tt := range []struct{ limit, want time.Duration }{
+		{time.Second, time.Second},
+		{limits.DefaultScrapeTimeout + 1, limits.DefaultScrapeTimeout},
+		{0, limits.DefaultScrapeTimeout},
+	} {
+		req := NewRequest(parseRequest(t, "GET /svc HTTP/1.1\r\nHost: h\r\n\r\n"))
+		req.LimitTimeout(tt.limit, "advice")
+		if limited := req.timeoutAdvice == "advice"; req.Timeout != tt.want || limited != (tt.want == tt.limit) {
+			t.Errorf("%v: timeout %v, advice %q; want %v", tt.limit, req.Timeout, req.timeoutAdvice, tt.want)
 		}
 	}
 }

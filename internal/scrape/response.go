@@ -1,249 +1,209 @@
 package scrape
 
 import (
+	"bytes"
 	"fmt"
 	"io"
-	"runtime"
+	"net"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Response is a service's answer to a scrape: an exposition with status 200,
-// whole or, where it is larger than limits.MaxBufferedBody, so far without fault. It ends
-// with Close.
+// Response is a service's response with status 200 and a type of metrics. It is complete
+// or, if it is larger than limits.MaxBufferedBody, valid so far. The caller must close it.
 type Response struct {
-	// ContentType and ContentEncoding are the service's, byte for byte; where
-	// it sends no type, DefaultContentType.
+	// ContentType and ContentEncoding are the service's, byte for byte. ContentType is
+	// DefaultContentType if the service sent none.
 	ContentType     string
 	ContentEncoding string
 
-	e        *exchange
-	pool     *pool
-	service  *service
-	framing  framing
-	length   int64    // of the body; -1 while unknown
-	size     int64    // of what has come
-	tail     []byte   // of that, if nothing but the end of the connection ends it
-	gathered [][]byte // the whole body, or its beginning; each but the last of a block in full
-	first    [2][]byte
-	full     []*block
-	whole    bool // the body was read to its end
+	rt       *roundTrip
+	body     bodyDecoder
+	length   int64  // of the body; -1 if unknown
+	size     int64  // of the body as received so far
+	tail     []byte // last bytes of a body that ends with the connection
+	complete bool   // the body was read to its end
+
+	buffered      [][]byte  // the body, or the part of it that WriteTo writes next
+	bufferedArray [2][]byte // is enough for most, and saves an allocation
+	full          []*buffer // that buffered is in, in addition to rt.buf
 }
 
-// begin reads the head and gathers what is to be gathered of the body.
-func (a *Response) begin() error {
-	h, err := a.e.readHead()
+// read reads the head and buffers the body, or the beginning of a large one.
+func (r *Response) read() error {
+	h, err := r.rt.readHead()
 	if err != nil {
 		return err
 	}
-	a.ContentType, a.ContentEncoding = h.contentType, h.contentEncoding
-	if a.ContentType == "" {
-		a.ContentType = DefaultContentType
+	r.ContentType, r.ContentEncoding = h.contentType, h.contentEncoding
+	if r.ContentType == "" {
+		r.ContentType = DefaultContentType
 	}
-	if err := checkType(a.ContentType); err != nil {
+	if err := checkType(r.ContentType); err != nil {
 		return err
 	}
-	a.e.spoilt = a.e.spoilt || h.close
-	a.length, a.framing = h.length, newFraming(h)
-	if err := a.gather(); err != nil {
+	r.rt.noReuse = r.rt.noReuse || h.close
+	r.length, r.body = h.length, newBodyDecoder(h)
+	if err := r.bufferBody(); err != nil {
 		return err
 	}
-	if a.ContentEncoding == "" {
-		var beginning [lookedAt]byte
-		if err := checkText(a.ContentType, beginning[:a.copyTo(beginning[:])], a.e.req.Raw); err != nil {
+	if r.ContentEncoding == "" {
+		beginning := r.buffered[0]
+		if len(beginning) < sniffLen {
+			beginning = bytes.Join(r.buffered, nil)
+		}
+		beginning = beginning[:min(len(beginning), sniffLen)]
+		if err := checkText(r.ContentType, beginning, r.rt.req.Raw); err != nil {
 			return err
 		}
 	}
-	return a.ended()
+	return r.checkComplete()
 }
 
-// copyTo copies the beginning of what is gathered to b.
-func (a *Response) copyTo(b []byte) (n int) {
-	for _, part := range a.gathered {
-		n += copy(b[n:], part)
-	}
-	return n
-}
-
-// gather reads the body up to limits.MaxBufferedBody. Of one known to be larger, by its
-// length or a chunk's, it takes only what has come by then, and what is to be
-// looked at.
-func (a *Response) gather() error {
-	e := a.e
-	from := e.start
-	a.gathered = a.first[:0]
+// bufferBody reads the body, up to limits.MaxBufferedBody. If the body is known to be
+// larger, by its length or that of a chunk, it reads only what checkText needs.
+func (r *Response) bufferBody() error {
+	rt := r.rt
+	from := rt.start
+	r.buffered = r.bufferedArray[:0]
 	for {
-		if err := a.take(); err != nil {
+		if err := r.decode(); err != nil {
 			return err
 		}
-		enough := a.size > limits.MaxBufferedBody || a.size+a.framing.ahead() > limits.MaxBufferedBody && a.size >= lookedAt
-		if a.framing.done || enough {
-			a.gathered = append(a.gathered, e.block[from:e.end])
+		enough := r.size > limits.MaxBufferedBody ||
+			r.size+r.body.knownRemaining() > limits.MaxBufferedBody && r.size >= sniffLen
+		if r.body.done() || enough {
+			r.buffered = append(r.buffered, rt.buf[from:rt.end])
 			return nil
 		}
-		if e.end == len(e.block) {
-			a.gathered, a.full = append(a.gathered, e.block[from:]), append(a.full, e.block)
-			if err := e.nextBlock(); err != nil {
+		if rt.end == len(rt.buf) {
+			r.buffered = append(r.buffered, rt.buf[from:])
+			if err := rt.nextBuffer(); err != nil {
 				return err
 			}
 			from = 0
 		}
-		if err := a.more(); err != nil {
+		if err := r.readMore(); err != nil {
 			return err
 		}
 	}
 }
 
-// take has the framing look at what has come.
-func (a *Response) take() error {
-	e := a.e
-	n, over, err := a.framing.take(e.block[e.start:e.end])
-	e.start += n
-	e.end = e.start
-	e.spoilt = e.spoilt || over > 0
-	a.size += int64(n)
-	if a.framing.untilEOF() {
-		a.remember(e.block[e.end-n : e.end])
+// decode removes the framing from what was read last.
+func (r *Response) decode() error {
+	rt := r.rt
+	n, used, err := r.body.decode(rt.buf[rt.start:rt.end])
+	rt.noReuse = rt.noReuse || used < rt.end-rt.start
+	rt.start += n
+	rt.end = rt.start
+	r.size += int64(n)
+	if r.body.untilEOF {
+		r.appendTail(rt.buf[rt.end-n : rt.end])
 	}
-	if a.framing.done {
-		a.whole, a.length = true, a.size
+	if r.body.done() {
+		r.complete, r.length = true, r.size
 	}
 	return err
 }
 
-// more reads more of the body.
-func (a *Response) more() error {
-	err := a.e.fill()
-	if err == io.EOF && a.framing.untilEOF() {
-		a.framing.done = true
+// readMore waits for more of the body and reads it into the rest of the buffer.
+func (r *Response) readMore() error {
+	err := r.rt.fill()
+	if err == io.EOF && r.body.untilEOF {
+		r.body.state = afterBody
 		return nil
 	}
 	if err != nil {
-		return a.e.readError(err)
+		return r.rt.readError(err)
 	}
 	return nil
 }
 
-// Length returns how many bytes the body has, or -1 where that is not known
-// before its end.
-func (a *Response) Length() int64 { return a.length }
-
-// WriteTo writes the body to w, once, and returns how many bytes w took. The
-// error wraps ErrCanceled if w failed, else it is the service's failure, and
-// what was written is not the whole body.
-func (a *Response) WriteTo(w io.Writer) (written int64, err error) {
-	if written, err = a.writeGathered(w); err != nil {
-		return written, scraperError(err)
+// WriteTo writes the body to w and returns how many bytes it wrote. It can be called once.
+// The error wraps ErrCanceled if w failed; otherwise it is the service's failure. In both
+// cases the body was not written completely. If w is a Splicer, WriteTo uses that.
+func (r *Response) WriteTo(w io.Writer) (written int64, err error) {
+	if written, err = r.writeBuffered(w); err != nil || r.complete {
+		return written, err
 	}
-	a.giveFull() // One block is enough now.
+	r.releaseFull() // From here on, one buffer is enough.
 	splicer, _ := w.(Splicer)
-	for !a.whole && err == nil {
-		// On one processor, a service that sends without end would take it from
-		// all others.
-		runtime.Gosched()
+	for !r.complete && err == nil {
 		var n int64
-		if ahead := min(a.framing.ahead(), limits.MaxSpliceSize); splicer != nil && ahead >= limits.BufferSize {
-			n, err = a.splice(splicer, ahead)
+		limits.Yield() // The service may always have more to send.
+		if remaining := r.body.knownRemaining(); splicer != nil && remaining >= limits.BufferSize {
+			n, err = r.splice(splicer, remaining)
 		} else {
-			n, err = a.copy(w)
+			n, err = r.copyNext(w)
 		}
 		written += n
 	}
 	if err == nil {
-		err = a.ended()
+		err = r.checkComplete()
 	}
 	return written, err
 }
 
-func (a *Response) writeGathered(w io.Writer) (written int64, err error) {
-	if all, ok := w.(AllWriter); ok {
-		return all.WriteAll(a.gathered)
+// writeBuffered writes what is buffered, and empties buffered.
+func (r *Response) writeBuffered(w io.Writer) (written int64, err error) {
+	if s, ok := w.(Splicer); ok {
+		written, err = s.WriteAll(r.buffered)
+	} else {
+		written, err = (*net.Buffers)(&r.buffered).WriteTo(w)
 	}
-	for _, part := range a.gathered {
-		n, err := w.Write(part)
-		written += int64(n)
-		if err != nil {
-			return written, err
-		}
-	}
-	return written, nil
+	r.buffered = r.bufferedArray[:0]
+	return written, writeError(err)
 }
 
-// AllWriter is a writer that can write several parts with less effort than one by
-// one.
-type AllWriter interface {
-	WriteAll(parts [][]byte) (written int64, err error)
-}
-
-// copy copies what comes next, and what has come by then: each write wakes the
-// scraper, which costs more than a read.
-func (a *Response) copy(w io.Writer) (written int64, err error) {
-	a.e.start, a.e.end = 0, 0
-	a.gathered = a.first[:0]
-	if err := a.more(); err != nil {
+// copyNext waits for the next part of the body and copies it to w, along with what arrived
+// meanwhile: each write wakes up the scraper, which costs more than a read. It uses a second
+// buffer for that, unless other scrapes may need it.
+func (r *Response) copyNext(w io.Writer) (written int64, err error) {
+	rt := r.rt
+	rt.start, rt.end = 0, 0
+	if err := r.readMore(); err != nil {
 		return 0, err
 	}
-	faulty := a.taken()
-	if faulty == nil && !a.whole && a.another() {
-		faulty = a.taken()
+	bodyErr := r.decodeAndBuffer()
+	if bodyErr == nil && !r.complete && buffersInUse.Load() < maxBuffers/2 {
+		if bodyErr = rt.nextBuffer(); bodyErr == nil {
+			rt.conn.raw.Control(func(fd uintptr) { rt.tryRead(fd) })
+			bodyErr = r.decodeAndBuffer()
+		}
 	}
-	written, err = a.writeGathered(w)
-	a.giveFull()
-	if err != nil {
-		return written, scraperError(err)
+	if written, err = r.writeBuffered(w); err == nil {
+		err = bodyErr
 	}
-	return written, faulty
+	r.releaseFull()
+	return written, err
 }
 
-// taken takes what is in the block.
-func (a *Response) taken() error {
-	err := a.take()
-	a.gathered = append(a.gathered, a.e.block[:a.e.end])
+// decodeAndBuffer decodes what is in rt.buf, and makes it part of buffered.
+func (r *Response) decodeAndBuffer() error {
+	err := r.decode()
+	r.buffered = append(r.buffered, r.rt.buf[:r.rt.end])
 	return err
 }
 
-// another reads what has come into another block, if anything has and there is
-// one to spare.
-func (a *Response) another() (came bool) {
-	e := a.e
-	spare := takeSpare()
-	if spare == nil {
-		return false
+// writeError wraps an error of the scraper's connection in ErrCanceled.
+func writeError(err error) error {
+	if err == nil {
+		return nil
 	}
-	block, end := e.block, e.end
-	e.block, e.start, e.end = spare, 0, 0
-	e.conn.raw.Control(func(fd uintptr) { came = e.readMore(fd) && e.err == nil })
-	if came {
-		a.full = append(a.full, block)
-	} else {
-		e.block, e.start, e.end = block, end, end
-		giveBlock(spare)
-	}
-	return came
+	return fmt.Errorf("%w: %w", ErrCanceled, err)
 }
 
-func scraperError(err error) error { return fmt.Errorf("%w: %w", ErrCanceled, err) }
+// Length returns the length of the body, or -1 if it will not be known before its end.
+func (r *Response) Length() int64 { return r.length }
 
-// Close ends the scrape. The connection is kept for another if the body was
-// read to its end.
-func (a *Response) Close() {
-	pool, service := a.pool, a.service // a is no more when it is finished.
-	pool.leave(service, a.e.finish(a.whole))
-}
+// Close ends the scrape. The connection is kept for another one if the body was read to
+// its end. r must not be used any more.
+func (r *Response) Close() { r.rt.finish(r.complete) }
 
-// recycle gives the memory of the answer back.
-func (a *Response) recycle() {
-	a.gathered = nil
-	a.giveFull()
-	if a.e.block != nil {
-		giveBlock(a.e.block)
-		a.e.block = nil
+// releaseFull gives all buffers back but the one that is read into.
+func (r *Response) releaseFull() {
+	for _, b := range r.full {
+		putBuffer(b)
 	}
-}
-
-func (a *Response) giveFull() {
-	for _, b := range a.full {
-		giveBlock(b)
-	}
-	a.full = nil
+	r.full = nil
 }

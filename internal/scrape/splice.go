@@ -9,74 +9,77 @@ import (
 	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
-// Splicer is a writer that can take what is written to it from a pipe, in the kernel.
+// Splicer is a writer that needs fewer system calls, and can move bytes from a pipe to its
+// connection within the kernel, as splice(2) does.
 type Splicer interface {
 	io.Writer
-	// Expect announces that the next n bytes come by Splice. Whatever else comes
-	// before they have is an error, as is the end.
+	// WriteAll writes parts, in order, and returns how many bytes it wrote: all of
+	// them, if there is no error.
+	WriteAll(parts [][]byte) (written int64, err error)
+	// Expect announces that the next n bytes come from Splice. Until they all have, any
+	// other write is an error, and so is the end of the body.
 	Expect(n int64) error
-	// Splice writes n bytes from pipe, which holds them, and returns how many it
-	// wrote: all, if there is no error.
-	Splice(pipe, n int) (int64, error)
+	// Splice writes n bytes from the pipe, which holds at least that many, and returns
+	// how many it wrote: n, if there is no error.
+	Splice(pipe, n int) (written int64, err error)
 }
 
-// splice moves the bytes that are ahead to w in the kernel. Where no pipe is to be
-// had, it copies instead.
-func (a *Response) splice(w Splicer, ahead int64) (written int64, err error) {
-	p, err := takePipe()
+// splice moves the next n bytes, which are known to be content, to w. If it cannot get a
+// pipe, it copies some bytes instead.
+func (r *Response) splice(w Splicer, n int64) (written int64, err error) {
+	p, err := getPipe()
 	if err != nil {
-		return a.copy(w)
+		return r.copyNext(w)
 	}
-	defer func() { p.give(err == nil) }()
-	if err := w.Expect(ahead); err != nil {
-		return 0, scraperError(err)
+	defer func() { p.release(err == nil) }()
+	if err := w.Expect(n); err != nil {
+		return 0, writeError(err)
 	}
-	for written < ahead {
-		came, err := a.e.pull(p, int(min(ahead-written, limits.PipeSize)))
+	for written < n {
+		moved, err := r.rt.spliceTo(p, int(min(n-written, limits.PipeSize)))
 		if err != nil {
-			return written, a.e.readError(err)
+			return written, r.rt.readError(err)
 		}
-		a.size += int64(came)
-		a.framing.skip(int64(came))
-		n, err := w.Splice(p.out, came)
-		written += n
+		r.size += int64(moved)
+		r.body.skip(int64(moved))
+		m, err := w.Splice(p.out, moved)
+		written += m
 		if err != nil {
-			return written, scraperError(err)
+			return written, writeError(err)
 		}
 	}
-	a.whole = a.framing.done
+	r.complete = r.body.done()
 	return written, nil
 }
 
-// pull waits for more, and moves at most n bytes of it into p.
-func (e *exchange) pull(p pipe, n int) (came int, err error) {
-	failed := e.conn.raw.Read(func(fd uintptr) (done bool) {
-		came, err = rawsys.Splice(int(fd), p.in, n)
+// spliceTo waits for data and moves at most n bytes of it into p.
+func (rt *roundTrip) spliceTo(p pipe, n int) (moved int, err error) {
+	waitErr := rt.conn.raw.Read(func(fd uintptr) (done bool) {
+		moved, err = rawsys.Splice(int(fd), p.in, n)
 		return err != unix.EAGAIN
 	})
 	switch {
-	case failed != nil:
-		return 0, failed
+	case waitErr != nil:
+		return 0, waitErr
 	case err != nil:
 		return 0, err
-	case came == 0:
+	case moved == 0:
 		return 0, io.ErrUnexpectedEOF
 	}
-	e.received += int64(came)
-	return came, nil
+	rt.received += int64(moved)
+	return moved, nil
 }
 
-// pipe is where bytes are between two sockets.
+// pipe is a pipe(2), which splice(2) needs between two sockets.
 type pipe struct{ out, in int }
 
-// pipes has those that are empty and in nobody's use.
-var pipes = make(chan pipe, limits.MaxIdlePipes)
+// idlePipes holds empty pipes for the next large body.
+var idlePipes = make(chan pipe, limits.MaxIdlePipes)
 
-// takePipe returns an empty pipe that holds up to limits.PipeSize, or less where the
-// system allows no more.
-func takePipe() (pipe, error) {
+// getPipe returns an empty pipe of limits.PipeSize, or less if the system allows no more.
+func getPipe() (pipe, error) {
 	select {
-	case p := <-pipes:
+	case p := <-idlePipes:
 		return p, nil
 	default:
 	}
@@ -88,15 +91,19 @@ func takePipe() (pipe, error) {
 	return pipe{out: fds[0], in: fds[1]}, nil
 }
 
-// give has p used again if it is empty, or closes it.
-func (p pipe) give(empty bool) {
+// release keeps p for the next body if it is empty, or closes it.
+func (p pipe) release(empty bool) {
 	if empty {
 		select {
-		case pipes <- p:
+		case idlePipes <- p:
 			return
 		default:
 		}
 	}
+	p.close()
+}
+
+func (p pipe) close() {
 	unix.Close(p.in)
 	unix.Close(p.out)
 }

@@ -13,38 +13,37 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// spliced is a scraper that takes what it can from pipes.
-type spliced struct {
+// fakeSplicer is a scraper's connection that is a Splicer.
+type fakeSplicer struct {
 	bytes.Buffer
-	left  int64 // to be expected
-	fails bool
-	pipes int64 // bytes out of them
+	expected int64 // bytes still to come from Splice
+	fails    bool
+	spliced  int64 // bytes read from pipes
 }
 
-func (s *spliced) Write(b []byte) (int, error) {
-	if s.left > 0 {
-		return 0, errors.New("less than was announced")
+func (s *fakeSplicer) Write(b []byte) (int, error) {
+	if s.expected > 0 {
+		return 0, errors.New("fewer bytes spliced than announced")
 	}
 	return s.Buffer.Write(b)
 }
 
-// WriteAll makes it take parts together, as scrapers do.
-func (s *spliced) WriteAll(parts [][]byte) (written int64, err error) {
+func (s *fakeSplicer) WriteAll(parts [][]byte) (written int64, err error) {
 	n, err := s.Write(bytes.Join(parts, nil))
 	return int64(n), err
 }
 
-func (s *spliced) Expect(n int64) error {
-	if s.left > 0 {
-		return errors.New("less than was announced")
+func (s *fakeSplicer) Expect(n int64) error {
+	if s.expected > 0 {
+		return errors.New("fewer bytes spliced than announced")
 	}
-	s.left = n
+	s.expected = n
 	return nil
 }
 
-func (s *spliced) Splice(pipe, n int) (int64, error) {
-	if s.left -= int64(n); s.left < 0 {
-		return 0, errors.New("more than was announced")
+func (s *fakeSplicer) Splice(pipe, n int) (int64, error) {
+	if s.expected -= int64(n); s.expected < 0 {
+		return 0, errors.New("more bytes spliced than announced")
 	}
 	if s.fails {
 		return 0, errors.New("broken")
@@ -53,81 +52,81 @@ func (s *spliced) Splice(pipe, n int) (int64, error) {
 	b := s.AvailableBuffer()[:n]
 	got, err := unix.Read(pipe, b)
 	s.Buffer.Write(b[:max(got, 0)])
-	s.pipes += int64(got)
+	s.spliced += int64(got)
 	return int64(got), err
 }
 
 func TestSplice(t *testing.T) {
 	body := strings.Repeat("x 1\n", 750_000)
-	length := ok + plain + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)) + body
-	chunk := ok + plain + chunked + fmt.Sprintf("\r\n%x\r\n", len(body)) + body + "\r\n0\r\n\r\n"
+	length := okResponse(body)
+	chunk := okLine + plainType + chunkedCoding + fmt.Sprintf("\r\n%x\r\n", len(body)) + body + "\r\n0\r\n\r\n"
 	for _, tt := range []struct {
 		name, response string
 		fails, noPipe  bool
 		err            error
 	}{
-		{name: "a length", response: length},
-		{name: "a chunk", response: chunk},
-		{name: "a length, without a pipe", response: length, noPipe: true},
-		{name: "a chunk, without a pipe", response: chunk, noPipe: true},
-		{name: "a broken length", response: length[:len(length)-1], err: ErrTruncated},
-		{name: "a broken chunk", response: chunk[:len(chunk)-8], err: ErrTruncated},
-		{name: "a chunk with more in it", response: strings.Replace(chunk, "\r\n0\r\n", "x\r\n0\r\n", 1), err: ErrInvalid},
-		{name: "a broken scraper", response: length, fails: true, err: ErrCanceled},
+		{name: "length", response: length},
+		{name: "chunk", response: chunk},
+		{name: "length, no pipe", response: length, noPipe: true},
+		{name: "chunk, no pipe", response: chunk, noPipe: true},
+		{name: "truncated length", response: length[:len(length)-1], err: ErrTruncated},
+		{name: "truncated chunk", response: chunk[:len(chunk)-8], err: ErrTruncated},
+		{name: "chunk longer than its size", response: strings.Replace(chunk, "\r\n0\r\n", "x\r\n0\r\n", 1), err: ErrInvalid},
+		{name: "scraper disconnects", response: length, fails: true, err: ErrCanceled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClient(t)
 			t.Cleanup(closePipes)
-			p := listen(t, t.TempDir(), saysAndCloses(tt.response))
-			a, err := c.Get(t.Context(), p.socket(t), scraper(t, "", 5*time.Second))
+			s := startService(t, t.TempDir(), respondAndClose(tt.response))
+			resp, err := c.Do(t.Context(), s.socket(t), newRequest(t, 5*time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer a.Close()
+			defer resp.Close()
 			if tt.noPipe {
 				closePipes()
 				allowNoDescriptor(t)
 			}
-			w := &spliced{fails: tt.fails}
-			n, err := a.WriteTo(w)
+			w := &fakeSplicer{fails: tt.fails}
+			n, err := resp.WriteTo(w)
 			switch {
 			case !errors.Is(err, tt.err) || tt.err == nil && w.String() != body:
 				t.Errorf("%d bytes, %v; want %d, %v", w.Len(), err, len(body), tt.err)
 			case n != int64(w.Len()):
-				t.Errorf("%d bytes were written, it says %d", w.Len(), n)
-			case tt.noPipe != (w.pipes == 0) && !tt.fails:
-				t.Errorf("%d bytes came through a pipe", w.pipes)
+				t.Errorf("WriteTo returned %d, but wrote %d bytes", n, w.Len())
+			case tt.noPipe != (w.spliced == 0) && !tt.fails:
+				t.Errorf("%d bytes came from a pipe", w.spliced)
 			}
-			if empty := len(pipes); empty > 0 && tt.fails {
-				t.Errorf("%d pipes are kept with bytes of this body in them", empty)
+			if n := len(idlePipes); n > 0 && tt.fails {
+				t.Errorf("%d pipes with bytes of this body in them are kept", n)
 			}
 		})
 	}
 }
 
-// Pipes are used again, and few are kept.
-func TestPipesAreBounded(t *testing.T) {
+// Pipes are reused, and at most limits.MaxIdlePipes are kept.
+func TestIdlePipesAreBounded(t *testing.T) {
 	closePipes()
 	before := descriptors(t)
 	var held []pipe
 	for range 2 * limits.MaxIdlePipes {
-		p, err := takePipe()
+		p, err := getPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
 		held = append(held, p)
 	}
 	for _, p := range held {
-		p.give(true)
+		p.release(true)
 	}
 	if n := descriptors(t) - before; n != 2*limits.MaxIdlePipes {
 		t.Errorf("%d descriptors are kept, want %d", n, 2*limits.MaxIdlePipes)
 	}
-	p, err := takePipe()
-	if err != nil || len(pipes) != limits.MaxIdlePipes-1 {
-		t.Errorf("%d are kept when one is taken, %v", len(pipes), err)
+	p, err := getPipe()
+	if err != nil || len(idlePipes) != limits.MaxIdlePipes-1 {
+		t.Errorf("%d pipes are idle while one is in use, %v", len(idlePipes), err)
 	}
-	p.give(false)
+	p.release(false)
 	closePipes()
 	if n := descriptors(t); n != before {
 		t.Errorf("%d descriptors, %d before", n, before)
@@ -135,24 +134,23 @@ func TestPipesAreBounded(t *testing.T) {
 }
 
 func closePipes() {
-	for len(pipes) > 0 {
-		p := <-pipes
-		unix.Close(p.in)
-		unix.Close(p.out)
+	for len(idlePipes) > 0 {
+		p := <-idlePipes
+		p.close()
 	}
 }
 
-// allowNoDescriptor lets the test open no more files.
+// allowNoDescriptor keeps the process from opening files until the end of the test.
 func allowNoDescriptor(t *testing.T) {
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) })
-	if _, err := takePipe(); !errors.Is(err, unix.EMFILE) {
-		t.Fatalf("a pipe is to be had: %v", err)
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &before) })
+	if _, err := getPipe(); !errors.Is(err, unix.EMFILE) {
+		t.Fatalf("getPipe: %v, want %v", err, unix.EMFILE)
 	}
 }

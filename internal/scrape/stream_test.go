@@ -15,71 +15,71 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// feed is the connection to a service whose next piece comes when all before it is
-// read, and the scrape would wait. So pieces end where a test says, and nobody waits.
-type feed struct {
+// pieceConn is the connection to a service that sends each piece when the scrape has read
+// all before and would wait. So the test says where pieces end, and nobody waits.
+type pieceConn struct {
 	syscall.RawConn
-	service int // the other end
-	rest    []byte
-	cuts    []byte // one for each of the next pieces
-	reset   bool   // the end is a reset
+	peer  int // descriptor of the service's end; -1 once closed
+	rest  []byte
+	sizes []byte // one for each of the next pieces
+	reset bool   // the end is a reset
 }
 
-func (f *feed) Read(try func(fd uintptr) (done bool)) error {
-	for done := false; ; f.send() {
-		if err := f.RawConn.Control(func(fd uintptr) { done = try(fd) }); done || err != nil {
+func (p *pieceConn) Read(f func(fd uintptr) (done bool)) error {
+	for done := false; ; p.send() {
+		if err := p.RawConn.Control(func(fd uintptr) { done = f(fd) }); done || err != nil {
 			return err
 		}
 	}
 }
 
-// Control is called to see whether more has come: now and then it has.
-func (f *feed) Control(look func(fd uintptr)) error {
-	if len(f.cuts)%2 == 1 {
-		f.send()
+// Control is how a scrape looks for more without waiting. Sometimes it finds more.
+func (p *pieceConn) Control(f func(fd uintptr)) error {
+	if len(p.sizes)%2 == 1 {
+		p.send()
 	}
-	return f.RawConn.Control(look)
+	return p.RawConn.Control(f)
 }
 
-// send sends the next piece, of up to 128 bytes or 64 KiB, or the end.
-func (f *feed) send() {
+// send sends the next piece, of up to 128 bytes or 64 KiB, or ends the connection.
+func (p *pieceConn) send() {
 	size := limits.BufferSize
-	if len(f.cuts) > 0 {
-		size = 1 + int(f.cuts[0]&0x7f)
-		if f.cuts[0] >= 0x80 {
+	if len(p.sizes) > 0 {
+		size = 1 + int(p.sizes[0]&0x7f)
+		if p.sizes[0] >= 0x80 {
 			size <<= 9
 		}
-		f.cuts = f.cuts[1:]
+		p.sizes = p.sizes[1:]
 	}
-	if len(f.rest) == 0 {
-		f.end()
+	if len(p.rest) == 0 {
+		p.end()
 		return
 	}
-	n, _ := unix.Write(f.service, f.rest[:min(size, len(f.rest))])
-	f.rest = f.rest[max(n, 0):]
+	n, _ := unix.Write(p.peer, p.rest[:min(size, len(p.rest))])
+	p.rest = p.rest[max(n, 0):]
 }
 
-// end sends what is left, as far as it can, and the end.
-func (f *feed) end() {
-	unix.Write(f.service, f.rest)
-	unix.Shutdown(f.service, unix.SHUT_WR)
-	if f.reset {
-		f.close()
+// end sends as much of the rest as fits in the socket's buffer, and ends the connection.
+func (p *pieceConn) end() {
+	unix.Write(p.peer, p.rest)
+	unix.Shutdown(p.peer, unix.SHUT_WR)
+	if p.reset {
+		p.close()
 	}
 }
 
-// close closes the service's end: a reset, since it never reads the request.
-func (f *feed) close() {
-	if f.service >= 0 {
-		unix.Close(f.service)
-		f.service = -1
+// close closes the service's end. That is a reset, since it has not read the request.
+func (p *pieceConn) close() {
+	if p.peer >= 0 {
+		unix.Close(p.peer)
+		p.peer = -1
 	}
 }
 
-// lines is what every body begins with: no two places in it look the same. It is
-// larger than what is gathered and what is moved at once together.
+// lines is how every body begins. No two parts of it look the same. It is larger than what
+// is buffered by far.
 var lines = func() (b []byte) {
-	for i := 0; len(b) < limits.MaxBufferedBody+limits.MaxSpliceSize+2*limits.BufferSize; i++ {
+	for i := 0; len(b) < limits.MaxBufferedBody+1<<20+2*limits.BufferSize; i++ {
 		b = fmt.Appendf(b, "x %d\n", i)
 	}
 	return b
@@ -93,24 +93,26 @@ const (
 	framings
 )
 
-// stream is what a service sends, made of a fuzzer's few bytes.
+// stream builds what a service sends from a few bytes of a fuzzer.
 type stream struct {
 	framing byte
-	payload []byte // behind the head
+	payload []byte // what follows the head
 	size    int    // of the body
-	lie     int    // by which the length, or that of the next chunk, is false
-	ext     string // of the next chunk
+	lie     int    // how much to add to the length, or to the size of the next chunk
+	ext     string // extension of the next chunk
 	extra   int    // bytes of extensions and trailers so far
-	odd     bool   // what becomes of it is for net/http to say
+	odd     bool   // only net/http can tell whether it is valid
 
-	sent  []byte // the head, too
-	reset bool   // after it
-	body  []byte // that it begins with, unless it is odd
-	whole bool   // unless it is odd
+	sent  []byte // including the head
+	reset bool   // after sent
+
+	// What a scrape should get, unless odd.
+	body     []byte // or the beginning of it
+	complete bool
 }
 
-// follow adds what plan says to the payload. Two bytes are a step.
-func (s *stream) follow(plan []byte) {
+// build appends what plan describes to the payload. A step of it has two bytes.
+func (s *stream) build(plan []byte) {
 	for len(plan) >= 2 {
 		step, n := plan[0], 1+int(plan[1])
 		plan = plan[2:]
@@ -125,7 +127,7 @@ func (s *stream) follow(plan []byte) {
 			s.lie += n - 128
 		case 4:
 			s.ext = ";" + strings.Repeat("a", n)
-		case 5: // Anything, for as long as there are bytes.
+		case 5: // the next n bytes of plan themselves
 			n = min(n, len(plan))
 			s.payload, plan = append(s.payload, plan[:n]...), plan[n:]
 			s.odd = s.odd || s.framing != byEOF || s.size == 0
@@ -133,7 +135,7 @@ func (s *stream) follow(plan []byte) {
 	}
 }
 
-// data adds the next n bytes of the body: a chunk, where there are chunks.
+// data appends the next n bytes of the body, as one chunk if it is chunked.
 func (s *stream) data(n int) {
 	data := lines[s.size:min(s.size+n, len(lines))]
 	s.size += len(data)
@@ -141,23 +143,22 @@ func (s *stream) data(n int) {
 		s.payload = append(s.payload, data...)
 		return
 	}
-	said := max(0, len(data)+s.lie)
-	s.odd = s.odd || said == 0 || said != len(data)
+	size := max(0, len(data)+s.lie)
+	s.odd = s.odd || size == 0 || size != len(data)
 	s.extra += len(s.ext)
-	s.payload = fmt.Appendf(s.payload, "%x%s\r\n%s\r\n", said, s.ext, data)
+	s.payload = fmt.Appendf(s.payload, "%x%s\r\n%s\r\n", size, s.ext, data)
 	s.lie, s.ext = 0, ""
 }
 
-// finish makes of the payload what is sent. At its end are after, and then missing cut
-// bytes.
+// finish sets sent to the head, the payload and after, without the last cut bytes.
 func (s *stream) finish(after string, cut uint) {
-	head := ok + plain
+	head := okLine + plainType
 	switch s.framing {
 	case byLength:
 		head += fmt.Sprintf("Content-Length: %d\r\n", max(0, s.size+s.lie))
 		s.odd = s.odd || s.lie != 0
 	case byChunks:
-		head += chunked
+		head += chunkedCoding
 		s.payload = append(s.payload, "0"+s.ext+"\r\nX: y\r\n\r\n"...)
 		s.extra += len(s.ext) + len("X: y")
 		s.odd = s.odd || s.extra > limits.MaxChunkExtensionBytes
@@ -167,43 +168,42 @@ func (s *stream) finish(after string, cut uint) {
 	missing := int(min(cut, uint(len(s.sent))))
 	s.sent = s.sent[:len(s.sent)-missing]
 
-	s.body, s.whole = lines[:s.size], missing <= len(after)
+	s.body, s.complete = lines[:s.size], missing <= len(after)
 	if s.framing == byEOF {
 		s.body = s.sent[min(len(head), len(s.sent)):]
-		s.whole = bytes.HasSuffix(s.body, []byte("\n")) && !s.reset
+		s.complete = bytes.HasSuffix(s.body, []byte("\n")) && !s.reset
 	}
 }
 
-// scrapeTo has what is sent come in pieces, and the body of it written to w.
-func (s *stream) scrapeTo(t *testing.T, w io.Writer, cuts []byte) error {
-	ours, theirs := connected(t)
-	f := &feed{RawConn: ours.raw, service: theirs, rest: s.sent, cuts: cuts, reset: s.reset}
-	defer f.close()
-	ours.raw = f
-	p, id, req := new(pool), ours.id, scraper(t, "", time.Minute)
-	service, _, _ := p.admit(id)
-	a, err := newExchange(t.Context(), ours, req).scrape()
+// scrapeTo scrapes a service that sends s in pieces of these sizes, and writes the body
+// to w.
+func (s *stream) scrapeTo(t *testing.T, w io.Writer, sizes []byte) error {
+	c, peer := connected(t)
+	p := &pieceConn{RawConn: c.raw, peer: peer, rest: s.sent, sizes: sizes, reset: s.reset}
+	defer p.close()
+	c.raw = p
+	pool, id, req := c.pool, c.id, newRequest(t, time.Minute)
+	resp, err := newRoundTrip(t.Context(), c, req).do()
 	if err != nil {
 		return err
 	}
-	a.pool, a.service = p, service
-	_, err = a.WriteTo(w)
-	a.Close()
+	_, err = resp.WriteTo(w)
+	resp.Close()
 
-	// Whatever comes now is nobody's answer, nor is the end.
-	f.end()
-	if _, kept, _ := p.admit(id); kept != nil {
-		p.sweeper.Stop()
-		if _, err := newExchange(t.Context(), kept, req).scrape(); !errors.Is(err, errUnanswered) {
-			t.Errorf("a scrape on the connection of one that is over: %v, want %v", err, errUnanswered)
+	// What arrives from here on must not become the next response.
+	p.end()
+	if c := pool.get(id); c != nil {
+		pool.sweeper.Stop()
+		if _, err := newRoundTrip(t.Context(), c, req).do(); !errors.Is(err, errNoResponse) {
+			t.Errorf("another scrape on the same connection: %v, want %v", err, errNoResponse)
 		}
 	}
 	return err
 }
 
-// However large an answer is, whatever it says of its size and wherever its pieces
-// end: it is what net/http reads from the same bytes, or it fails; and so it is for
-// the scraper that it is copied to as for the one that the kernel moves it to.
+// FuzzStream checks that whatever the size of a response, the lengths in it and the pieces
+// in which it arrives, a scrape reads what net/http reads from the same bytes, or fails;
+// and that it makes no difference whether the body is copied or spliced.
 func FuzzStream(f *testing.F) {
 	large, small := []byte{2, 199}, []byte{0, 9}
 	for _, seed := range []struct {
@@ -211,17 +211,17 @@ func FuzzStream(f *testing.F) {
 		plan     []byte
 		followed bool
 		cut      uint
-		cuts     []byte
+		sizes    []byte
 		reset    bool
 	}{
 		{byLength, small, true, 0, []byte{100}, false},
 		{byLength, large, true, 0, nil, false},
 		{byLength, large, false, 1, []byte{0, 0xff, 0xff, 5}, false},
-		{byLength, append([]byte{3, 128}, large...), false, 0, nil, false}, // It says a byte more.
+		{byLength, append([]byte{3, 128}, large...), false, 0, nil, false}, // one byte more than sent
 		{byChunks, small, true, 0, []byte{100}, false},
 		{byChunks, append(large, large...), true, 0, nil, false},
 		{byChunks, bytes.Repeat([]byte{1, 0xff}, 10), true, 0, bytes.Repeat([]byte{0xff, 3}, 20), false},
-		{byChunks, append(bytes.Repeat([]byte{1, 20, 4, 20}, 10), large...), false, 0, nil, false}, // Extensions.
+		{byChunks, append(bytes.Repeat([]byte{1, 20, 4, 20}, 10), large...), false, 0, nil, false}, // extensions
 		{byChunks, append(large, 5, 3, '1', '\n', 'x', '\n'), false, 0, nil, false},
 		{byChunks, large, false, 2, []byte{7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 9}, false},
 		{byEOF, append(large, 5, 0, '\n'), false, 0, nil, false},
@@ -231,52 +231,52 @@ func FuzzStream(f *testing.F) {
 		{byEOF, append(large, large...), false, 0, []byte{0xff, 0xff}, false},
 		{byEOF, small, true, 0, nil, false},
 	} {
-		f.Add(seed.framing, seed.plan, seed.followed, seed.cut, seed.cuts, seed.reset)
+		f.Add(seed.framing, seed.plan, seed.followed, seed.cut, seed.sizes, seed.reset)
 	}
-	// To be used again: most of the time would go to memory.
+	// These are reused: allocating them would take most of the time.
 	var payload, sent []byte
 	var want, copied bytes.Buffer
-	var moved spliced
-	f.Fuzz(func(t *testing.T, framing byte, plan []byte, followed bool, cut uint, cuts []byte, reset bool) {
-		if len(plan)+len(cuts) > 100 {
-			return // Nothing new, and the fuzzer takes minutes to make it smaller.
+	var spliced fakeSplicer
+	f.Fuzz(func(t *testing.T, framing byte, plan []byte, followed bool, cut uint, sizes []byte, reset bool) {
+		if len(plan)+len(sizes) > 100 {
+			return // More finds nothing new, and minimizing it takes the fuzzer minutes.
 		}
 		s := stream{framing: framing % framings, payload: payload[:0], sent: sent[:0], reset: reset}
-		s.follow(plan)
+		s.build(plan)
 		after := ""
 		if followed {
-			after = answer("evil 1\n")
+			after = okResponse("evil 1\n")
 		}
 		s.finish(after, cut)
 		payload, sent = s.payload, s.sent
 		want.Reset()
 		copied.Reset()
-		moved.Reset()
-		moved.left = 0
+		spliced.Reset()
+		spliced.expected = 0
 
-		before := blocksInUse.Load()
-		err := s.scrapeTo(t, &copied, cuts)
-		errMoved := s.scrapeTo(t, &moved, cuts)
-		if n := blocksInUse.Load(); n != before {
-			t.Errorf("%d blocks are in use, %d were before", n, before)
+		before := buffersInUse.Load()
+		err := s.scrapeTo(t, &copied, sizes)
+		spliceErr := s.scrapeTo(t, &spliced, sizes)
+		if n := buffersInUse.Load(); n != before {
+			t.Errorf("%d buffers in use, %d before", n, before)
 		}
-		if fmt.Sprint(err) != fmt.Sprint(errMoved) {
-			t.Errorf("copied: %v; moved: %v", err, errMoved)
+		if fmt.Sprint(err) != fmt.Sprint(spliceErr) {
+			t.Errorf("copied: %v; spliced: %v", err, spliceErr)
 		}
-		if !s.odd && s.whole != (err == nil) {
-			t.Errorf("%v; that it is whole is %v", err, s.whole)
+		if !s.odd && s.complete != (err == nil) {
+			t.Errorf("complete: %v, error: %v", s.complete, err)
 		}
 		if err == nil {
-			if err := asNetHTTP(&want, s.sent); err != nil {
-				t.Errorf("whole, but net/http says %v", err)
+			if err := readWithNetHTTP(&want, s.sent); err != nil {
+				t.Errorf("no error, but net/http has %v", err)
 			}
 		}
-		for how, got := range map[string][]byte{"copied": copied.Bytes(), "moved": moved.Bytes()} {
+		for how, got := range map[string][]byte{"copied": copied.Bytes(), "spliced": spliced.Bytes()} {
 			if err == nil && !bytes.Equal(got, want.Bytes()) {
-				t.Errorf("%s: %d bytes, and net/http has %d, or others", how, len(got), want.Len())
+				t.Errorf("%s: %d bytes differ from the %d bytes that net/http reads", how, len(got), want.Len())
 			}
 			if !s.odd && !bytes.HasPrefix(s.body, got) {
-				t.Errorf("%s: %d bytes, and not how the body begins", how, len(got))
+				t.Errorf("%s: %d bytes that are not the beginning of the body", how, len(got))
 			}
 		}
 	})

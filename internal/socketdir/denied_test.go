@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Permissions do not bind root, so the test runs itself as another user.
+// Permissions do not bind root, so the test runs itself again as another user.
 func TestDenied(t *testing.T) {
-	if dir := os.Getenv("SOCKDIR_DENIED"); dir != "" {
+	if dir := os.Getenv("SOCKETDIR_DENIED"); dir != "" {
 		for _, name := range []string{"locked", "open"} {
 			_, err := greeting(t, New(dir), name)
 			fmt.Printf("%s: %v: %v\n", name, errors.Is(err, ErrDenied), err)
@@ -27,7 +27,7 @@ func TestDenied(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to run as another user")
 	}
-	dir, asAnother := anotherUser(t, "TestDenied", "SOCKDIR_DENIED")
+	dir, asAnother := anotherUser(t, "TestDenied", "SOCKETDIR_DENIED")
 	listen(t, dir, "locked", "")
 	listen(t, dir, "open", "")
 	os.Chmod(filepath.Join(dir, "locked.sock"), 0o640)
@@ -42,10 +42,10 @@ func TestDenied(t *testing.T) {
 	}
 	out := asOther()
 	for _, want := range []string{
-		"locked: true: permission denied: " + dir + "/locked.sock is owner root(0), group root(0), mode 0640",
+		"locked: true: permission denied: " + dir + "/locked.sock has owner root(0), group root(0), mode 0640, and Aegis",
 		"Aegis runs as user 4711, groups 4711",
-		"write permission on the socket", "search permission on its folder",
-		"; chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; and so that it stays so, Group=",
+		"write permission on the socket", "search permission on its directory: chgrp 4711 " + dir,
+		": chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; to make that permanent, set Group=",
 		"open: false: <nil>",
 	} {
 		if !strings.Contains(out, want) {
@@ -54,44 +54,43 @@ func TestDenied(t *testing.T) {
 	}
 	os.Chmod(dir, 0o700)
 	out = asOther()
-	for _, want := range []string{"open: true: permission denied", "the folder " + dir + " is owner root(0), group root(0), mode 0700", "folder of sockets: chgrp 4711 " + dir + " && chmod g+rx " + dir} {
+	for _, want := range []string{"open: true: permission denied", "the directory " + dir + " has owner root(0), group root(0), mode 0700", "directory of sockets: chgrp 4711 " + dir + " && chmod g+rx " + dir} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in:\n%s", want, out)
 		}
 	}
 }
 
-// What mends a denial depends on who may what.
+// The remedy depends on the owner, group and mode of the socket.
 func TestRemedy(t *testing.T) {
-	me, mine := uint32(os.Geteuid()), groups()
-	const strange = 54321
-	if got, want := sharedGroup(strange), mine[len(mine)-1]; got != want {
-		t.Errorf("a group in common, in the folder of strangers: %d, want %d", got, want)
+	me, mine := uint32(os.Geteuid()), currentGroups()
+	const stranger = 54321
+	if got, want := sharedGroup(stranger), mine[len(mine)-1]; got != want {
+		t.Errorf("shared group in a directory of another group: %d, want %d", got, want)
 	}
 	if got := sharedGroup(mine[0]); got != mine[0] {
-		t.Errorf("a group in common, in the folder of %d: %d", mine[0], got)
+		t.Errorf("shared group in a directory of group %d: %d", mine[0], got)
 	}
-	// The folder of these is /.
-	shared := plainGroup(sharedGroup(0))
+	// The directory of these sockets is /.
+	shared := groupName(sharedGroup(0))
 	for _, tt := range []struct {
 		uid, gid, mode uint32
 		want           string
 	}{
-		{strange, strange, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; and so that it stays so, Group=" + shared + " and"},
-		{strange, strange, 0o660, "chgrp " + shared + " /x.sock; and"},
-		{strange, mine[0], 0o640, "chmod g+w /x.sock; and"},
-		{strange, mine[0], 0o660, "the socket's own permissions are no hindrance: chmod g+x /, or"},
-		{me, strange, 0o400, "chmod u+w /x.sock; and"},
-		{me, strange, 0o600, "the socket's own permissions are no hindrance"},
+		{stranger, stranger, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; to make that permanent, set Group=" + shared + " and"},
+		{stranger, stranger, 0o660, "chgrp " + shared + " /x.sock; to make"},
+		{stranger, mine[0], 0o640, "chmod g+w /x.sock; to make"},
+		{stranger, mine[0], 0o660, "the socket's own permissions suffice: chmod g+x /, unless"},
+		{me, stranger, 0o400, "chmod u+w /x.sock; to make"},
+		{me, stranger, 0o600, "the socket's own permissions suffice"},
 	} {
-		if got := remedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
+		if got := connectRemedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got, tt.want)
 		}
 	}
 }
 
-// What is to be copied into a shell is one word there.
-func TestShellWord(t *testing.T) {
+func TestShellQuote(t *testing.T) {
 	for word, want := range map[string]string{
 		"/srv/within/run/worker@1.sock": "/srv/within/run/worker@1.sock",
 		"/a b":                          "'/a b'",
@@ -103,15 +102,15 @@ func TestShellWord(t *testing.T) {
 			t.Errorf("%q: %s, want %s", word, got, want)
 		}
 		if out, err := exec.Command("sh", "-c", "printf %s "+got).Output(); err != nil || string(out) != word {
-			t.Errorf("a shell takes %s for %q (%v)", got, out, err)
+			t.Errorf("a shell reads %s as %q (%v)", got, out, err)
 		}
 	}
 }
 
-// What was permitted at lookup and is not at dial is denied then.
+// Permissions may change between lookup and dial.
 func TestDeniedAtDial(t *testing.T) {
-	names := []string{"mode", "owner", "folder"}
-	if dir := os.Getenv("SOCKDIR_DENIED_AT_DIAL"); dir != "" {
+	names := []string{"mode", "owner", "dir"}
+	if dir := os.Getenv("SOCKETDIR_DENIED_AT_DIAL"); dir != "" {
 		var found []Socket
 		for _, name := range names {
 			s, err := New(filepath.Join(dir, name)).Lookup(t.Context(), "svc")
@@ -131,7 +130,7 @@ func TestDeniedAtDial(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to run as another user")
 	}
-	dir, asAnother := anotherUser(t, "TestDeniedAtDial", "SOCKDIR_DENIED_AT_DIAL")
+	dir, asAnother := anotherUser(t, "TestDeniedAtDial", "SOCKETDIR_DENIED_AT_DIAL")
 	for _, name := range names {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
@@ -161,7 +160,7 @@ func TestDeniedAtDial(t *testing.T) {
 	if err := errors.Join(
 		os.Chmod(filepath.Join(dir, "mode", "svc.sock"), 0),
 		os.Chown(filepath.Join(dir, "owner", "svc.sock"), 0, 0),
-		os.Chmod(filepath.Join(dir, "folder"), 0o700),
+		os.Chmod(filepath.Join(dir, "dir"), 0o700),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -172,26 +171,26 @@ func TestDeniedAtDial(t *testing.T) {
 	}
 	for _, name := range names {
 		if !strings.Contains(string(rest), name+": true: permission denied: ") {
-			t.Errorf("after a change of %s:\n%s", name, rest)
+			t.Errorf("after a change of the %s:\n%s", name, rest)
 		}
 	}
 }
 
-// another is a user and group that nothing belongs to.
+// another is the number of a user and group that own nothing.
 const another = 4711
 
-// anotherUser returns a folder, and a command that runs test as another user, with
-// the folder in the environment variable env.
-func anotherUser(t *testing.T, test, env string) (folder string, command func() *exec.Cmd) {
+// anotherUser returns a directory, and a command that runs test as another user with the
+// directory in the environment variable env.
+func anotherUser(t *testing.T, test, env string) (dir string, command func() *exec.Cmd) {
 	t.Helper()
 	top := t.TempDir()
-	dir := filepath.Join(top, "run")
+	dir = filepath.Join(top, "run")
 	os.Mkdir(dir, 0o755)
-	// The test binary and the folders above must be within the other user's reach.
+	// The other user has to reach the test binary and the directories above.
 	for d := top; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
 		os.Chmod(d, 0o755)
 	}
-	exe := filepath.Join(top, "sockdir.test")
+	exe := filepath.Join(top, "socketdir.test")
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

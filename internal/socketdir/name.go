@@ -1,30 +1,29 @@
 package socketdir
 
-// Suffix ends the file name of every socket: NAME.sock.
+import (
+	"fmt"
+	"strings"
+)
+
+// Suffix is the end of every socket's file name: NAME.sock.
 const Suffix = ".sock"
 
-// NameMax is the longest name in bytes. With Suffix it is the 255 bytes that
-// Linux allows a file name.
-const NameMax = 255 - len(Suffix)
+// MaxNameLen is the length of the longest name in bytes. With Suffix that makes the 255
+// bytes that Linux allows for a file name.
+const MaxNameLen = 255 - len(Suffix)
 
-// ValidName reports whether name may be looked up: 1 to NameMax bytes of
-// ASCII letters, digits and . _ - @ : +, beginning with a letter or digit.
-// Such a name is one path component and can be neither "." nor "..".
+var errInvalidName = fmt.Errorf("%w: not a valid name; a name is 1 to %d letters, digits and . _ - @ : +, beginning with a letter or digit", ErrNotFound, MaxNameLen)
+
+// ValidName reports whether name consists of 1 to MaxNameLen bytes of ASCII letters,
+// digits and . _ - @ : +, and begins with a letter or digit. Such a name is a single path
+// component, and neither "." nor "..".
 func ValidName(name string) bool {
-	if len(name) == 0 || len(name) > NameMax || !alphanumeric(name[0]) {
-		return false
-	}
-	for i := 1; i < len(name); i++ {
-		switch c := name[i]; {
-		case alphanumeric(c):
-		case c == '.', c == '_', c == '-', c == '@', c == ':', c == '+':
-		default:
+	for i := range len(name) {
+		c := name[i]
+		isAlphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !isAlphanumeric && (i == 0 || strings.IndexByte("._-@:+", c) < 0) {
 			return false
 		}
 	}
-	return true
-}
-
-func alphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	return 1 <= len(name) && len(name) <= MaxNameLen
 }

@@ -16,10 +16,10 @@ func TestValidName(t *testing.T) {
 		{"a", true},
 		{"0", true},
 		{"A.b_c-d@e:f+g", true},
-		{strings.Repeat("n", NameMax), true},
+		{strings.Repeat("n", MaxNameLen), true},
 
 		{"", false},
-		{strings.Repeat("n", NameMax+1), false},
+		{strings.Repeat("n", MaxNameLen+1), false},
 		{".", false},
 		{"..", false},
 		{".hidden", false},
@@ -40,8 +40,8 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-// A valid name must be one path component that stays in its folder, whatever
-// else ValidName lets through.
+// Whatever names ValidName accepts, each is a single path component that stays in its
+// directory.
 func FuzzValidName(f *testing.F) {
 	for _, seed := range []string{"printerfacts", "worker@1", "..", "a/../b", "", "a\x00b", "."} {
 		f.Add(seed)
@@ -50,8 +50,8 @@ func FuzzValidName(f *testing.F) {
 		if !ValidName(name) {
 			return
 		}
-		path := filepath.Join("/folder", name+Suffix)
-		if filepath.Dir(path) != "/folder" || filepath.Base(path) != name+Suffix {
+		path := filepath.Join("/dir", name+Suffix)
+		if filepath.Dir(path) != "/dir" || filepath.Base(path) != name+Suffix {
 			t.Errorf("%q is valid but names %s", name, path)
 		}
 		if len(name+Suffix) > 255 || strings.ContainsAny(name, "/\x00\n\r \"'<>&%") {

@@ -2,95 +2,130 @@ package socketdir
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/user"
-	"strconv"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Ownership is to whom an entry belongs and what they may do with it.
+// Ownership is the owner, group and mode of an entry.
 type Ownership struct {
-	// Owner and Group are names, numbers where there is no name, Hidden, or
-	// empty if the entry is gone or may not be looked at.
+	// Owner and Group are names, or numbers that have no name, or Hidden. They are empty
+	// if the entry is gone or Aegis may not look it up.
 	Owner, Group string
-	// Mode has the permission bits as chmod(1) takes them.
+	// Mode has the permission bits of chmod(1).
 	Mode uint32
 }
 
-// Hidden stands for an owner or group that has no number in Aegis' user
-// namespace, as under PrivateUsers=true.
+// Hidden stands for an owner or group that has no number in Aegis' user namespace, as
+// with PrivateUsers=true.
 const Hidden = "hidden"
 
-// Ownership returns the access of each of the entries, in their order; File of one
-// outside the folder is an absolute path. It is one look, however many they are. The error wraps ErrNoDirectory,
+// Ownership returns the ownership of each of the entries, in the same order. The File of
+// an entry outside the directory is an absolute path. The error wraps ErrNoDirectory,
 // ErrDenied, ErrBusy or ErrTimeout.
-func (f Dir) Ownership(ctx context.Context, entries []Entry) ([]Ownership, error) {
-	return patiently(ctx, f, func() ([]Ownership, error) { return f.access(entries) }, nothing)
+func (d Dir) Ownership(ctx context.Context, entries []Entry) ([]Ownership, error) {
+	ownership := func() ([]Ownership, error) { return d.ownership(entries) }
+	return runWithDeadline(ctx, d, ownership, nil)
 }
 
-func (f Dir) access(entries []Entry) ([]Ownership, error) {
-	d, err := os.Open(f.path)
+func (d Dir) ownership(entries []Entry) ([]Ownership, error) {
+	f, err := os.Open(d.path)
 	if err != nil {
-		return nil, f.listError(err)
+		return nil, d.listError(err)
 	}
-	defer d.Close()
-	accounts := newAccounts()
+	defer f.Close()
+	hidesOverflow := inUserNamespace()
+	owner, group := cacheNames(userName, hidesOverflow), cacheNames(groupName, hidesOverflow)
 	all := make([]Ownership, len(entries))
 	for i, e := range entries {
 		var st unix.Stat_t
-		err := ignoringEINTR(func() error {
-			return unix.Fstatat(int(d.Fd()), e.File, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err := retryEINTR(func() error {
+			return unix.Fstatat(int(f.Fd()), e.File, &st, unix.AT_SYMLINK_NOFOLLOW)
 		})
 		if err == nil {
-			all[i] = Ownership{accounts.user(st.Uid), accounts.group(st.Gid), st.Mode & 0o7777}
+			all[i] = Ownership{owner(st.Uid), group(st.Gid), st.Mode & 0o7777}
 		}
 	}
 	return all, nil
 }
 
-// accounts are the names of users and groups, each looked up once.
-type accounts struct {
-	hides         bool
-	users, groups map[uint32]string
+// overflowID is the number that the kernel shows for an owner or group that has none in
+// this process' user namespace (proc(5), /proc/sys/fs/overflowuid).
+const overflowID = 65534
+
+// inUserNamespace reports whether this process sees other user numbers than the host, as
+// with PrivateUsers=true.
+func inUserNamespace() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
 }
 
-func newAccounts() accounts {
-	return accounts{inUserNamespace(), make(map[uint32]string), make(map[uint32]string)}
-}
-
-func (a accounts) user(uid uint32) string {
-	return a.name(a.users, uid, func(id string) (string, error) {
-		u, err := user.LookupId(id)
-		if err != nil {
-			return "", err
-		}
-		return u.Username, nil
-	})
-}
-
-func (a accounts) group(gid uint32) string {
-	return a.name(a.groups, gid, func(id string) (string, error) {
-		g, err := user.LookupGroupId(id)
-		if err != nil {
-			return "", err
-		}
-		return g.Name, nil
-	})
-}
-
-func (a accounts) name(known map[uint32]string, number uint32, lookup func(id string) (string, error)) string {
-	if a.hides && number == overflowID {
-		return Hidden
+// cacheNames returns a function like lookup that looks up each name only once. If
+// hidesOverflow is true, it returns Hidden for overflowID.
+func cacheNames(lookup func(uint32) string, hidesOverflow bool) func(uint32) string {
+	names := make(map[uint32]string)
+	if hidesOverflow {
+		names[overflowID] = Hidden
 	}
-	name, ok := known[number]
-	if !ok {
-		id := strconv.FormatUint(uint64(number), 10)
-		var err error
-		if name, err = lookup(id); err != nil {
-			name = id
+	return func(id uint32) string {
+		name, ok := names[id]
+		if !ok {
+			name = lookup(id)
+			names[id] = name
 		}
-		known[number] = name
+		return name
 	}
-	return name
+}
+
+// userName returns the name of a user, or the number if there is no name.
+func userName(uid uint32) string {
+	id := fmt.Sprint(uid)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
+}
+
+// groupName returns the name of a group, or the number if there is no name.
+func groupName(gid uint32) string {
+	id := fmt.Sprint(gid)
+	if g, err := user.LookupGroupId(id); err == nil {
+		return g.Name
+	}
+	return id
+}
+
+// withNumber returns NAME(id), or only the number if lookup finds no name.
+func withNumber(lookup func(uint32) string, id uint32) string {
+	name := lookup(id)
+	if name == fmt.Sprint(id) {
+		return name
+	}
+	return fmt.Sprintf("%s(%d)", name, id)
+}
+
+// CurrentUser describes the user and groups with which this process connects.
+func CurrentUser() string {
+	var groups []string
+	for _, gid := range currentGroups() {
+		groups = append(groups, withNumber(groupName, gid))
+	}
+	user := withNumber(userName, uint32(os.Geteuid()))
+	return fmt.Sprintf("user %s, groups %s", user, strings.Join(groups, " "))
+}
+
+// currentGroups returns the groups of this process, beginning with the effective one.
+func currentGroups() []uint32 {
+	all := []uint32{uint32(os.Getegid())}
+	supplementary, _ := os.Getgroups()
+	for _, gid := range supplementary {
+		if !slices.Contains(all, uint32(gid)) {
+			all = append(all, uint32(gid))
+		}
+	}
+	return all
 }

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-func TestAccess(t *testing.T) {
+func TestOwnership(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give sockets to others")
 	}
 	dir := t.TempDir()
-	entries := []Entry{{File: "mine.sock"}, {File: "gone.sock"}, {File: "theirs.sock"}, {File: "link.sock"}}
+	entries := []Entry{{File: "mine.sock"}, {File: "gone.sock"}, {File: "theirs.sock"}, {File: "symlink.sock"}}
 	listen(t, dir, "mine", "")
 	listen(t, dir, "theirs", "")
 	for file, mode := range map[string]os.FileMode{"mine.sock": 0o755 | os.ModeSetgid, "theirs.sock": 0o660} {
@@ -24,7 +24,7 @@ func TestAccess(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, "theirs.sock"), 4711, 4712); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("theirs.sock", filepath.Join(dir, "link.sock")); err != nil {
+	if err := os.Symlink("theirs.sock", filepath.Join(dir, "symlink.sock")); err != nil {
 		t.Fatal(err)
 	}
 	got, err := New(dir).Ownership(t.Context(), entries)
@@ -34,18 +34,17 @@ func TestAccess(t *testing.T) {
 	}
 
 	if _, err := New(dir+"/absent").Ownership(t.Context(), entries); !errors.Is(err, ErrNoDirectory) {
-		t.Errorf("without the folder: %v, want ErrNoDirectory", err)
+		t.Errorf("without the directory: %v, want ErrNoDirectory", err)
 	}
 }
 
-// Who cannot be seen is not called nobody.
+// An owner that the user namespace hides is not reported as nobody.
 func TestHiddenOwner(t *testing.T) {
-	a := newAccounts()
-	a.hides = true
-	if u, g := a.user(overflowID), a.group(overflowID); u != Hidden || g != Hidden {
+	userName, groupName := cacheNames(userName, true), cacheNames(groupName, true)
+	if u, g := userName(overflowID), groupName(overflowID); u != Hidden || g != Hidden {
 		t.Errorf("%s and %s, want both %s", u, g, Hidden)
 	}
-	if u, g := a.user(0), a.group(0); u != "root" || g != "root" {
+	if u, g := userName(0), groupName(0); u != "root" || g != "root" {
 		t.Errorf("%s and %s, want both root", u, g)
 	}
 }

@@ -1,8 +1,8 @@
 package systemd
 
 import (
-	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -11,124 +11,67 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Manager is the service manager, to be told how the program is. Without one,
-// that is without NOTIFY_SOCKET, telling does nothing. Telling never waits: a
-// manager that does not read holds nothing up.
-type Manager struct {
-	failed func(error)
-	queue  chan func() // each delivers a message; nil without a manager
+// sendTimeout is how long sending a message may take. The kernel queues hundreds of messages, so
+// sending blocks only if the service manager has not read any for a while.
+const sendTimeout = time.Second
 
-	mu       sync.Mutex
-	status   string // as last sent
+// Manager sends messages about the state of this process to the service manager. Without one (no
+// NOTIFY_SOCKET), it does nothing.
+type Manager struct {
+	onError  func(error)
+	mu       sync.Mutex // held while sending, to keep messages in order
 	stopping bool
 }
 
-// queueLength is how many messages may wait for a manager that is slow to read.
-const queueLength = 16
+// NewManager returns the Manager of this process. It calls onError if a message cannot be sent;
+// the caller can only log that.
+func NewManager(onError func(error)) *Manager { return &Manager{onError: onError} }
 
-var errNotReading = errors.New("it does not read what it is told")
+// Ready reports that the program is ready, after its start or after Reloading.
+func (m *Manager) Ready(status string) { m.notify(daemon.SdNotifyReady, statusField(status)) }
 
-// NewManager returns the Manager of this process. Failures to reach it go to
-// failed; the program can do no more about them.
-func NewManager(failed func(error)) *Manager {
-	m := &Manager{failed: failed}
-	if os.Getenv("NOTIFY_SOCKET") != "" {
-		m.queue = make(chan func(), queueLength)
-		go func() {
-			for deliver := range m.queue {
-				deliver()
-			}
-		}()
-	}
-	return m
-}
+// Status sets the line that systemctl status shows.
+func (m *Manager) Status(status string) { m.notify(statusField(status)) }
 
-func (m *Manager) deliver(message string) {
-	if _, err := daemon.SdNotify(false, message); err != nil {
-		m.failed(fmt.Errorf("telling the service manager: %w", err))
-	}
-}
-
-// Flush waits until all that was told is delivered, or for most.
-func (m *Manager) Flush(most time.Duration) {
-	if m.queue == nil {
-		return
-	}
-	delivered := make(chan struct{})
-	late := time.After(most)
-	select {
-	case m.queue <- func() { close(delivered) }:
-	case <-late:
-		return
-	}
-	select {
-	case <-delivered:
-	case <-late:
-	}
-}
-
-// Ready says that the program is ready, at first or again after Reloading.
-func (m *Manager) Ready(status string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.stopping {
-		m.send(status, daemon.SdNotifyReady)
-	}
-}
-
-// Status shows one line in systemctl status. Nothing is sent if it is the line
-// shown already, or after Stopping, whose line is the last.
-func (m *Manager) Status(status string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if status != m.status && !m.stopping {
-		m.send(status)
-	}
-}
-
-// Reloading says that a reload has begun; Ready ends it. Type=notify-reload
-// wants the time in the same message.
+// Reloading reports that a reload has begun; Ready reports its end. Type=notify-reload requires
+// the time in the same message.
 func (m *Manager) Reloading() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.stopping {
-		m.send("", daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
-	}
+	m.notify(daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
 }
 
-// Stopping says that the program ends, which may take as long as within.
-func (m *Manager) Stopping(status string, within time.Duration) {
+// Stopping reports that the program is stopping, and requests timeout for that. Ready, Status and
+// Reloading do nothing from then on.
+func (m *Manager) Stopping(status string, timeout time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stopping = true
-	m.send(status, daemon.SdNotifyStopping, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
+	extend := fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", timeout.Microseconds())
+	m.send(daemon.SdNotifyStopping, extend, statusField(status))
 }
 
-func (m *Manager) beat() {
+func (m *Manager) notify(fields ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.send("", daemon.SdNotifyWatchdog)
+	if !m.stopping {
+		m.send(fields...)
+	}
 }
 
-// send queues a message of the fields and, where it is not empty, the status.
-// It is called with m.mu held.
-func (m *Manager) send(status string, fields ...string) {
-	if m.queue == nil {
+func statusField(status string) string { return "STATUS=" + strings.ReplaceAll(status, "\n", " ") }
+
+// send sends a message with fields. The library's function for this can block forever.
+func (m *Manager) send(fields ...string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
 		return
 	}
-	if status != "" {
-		fields = append(fields, "STATUS="+strings.ReplaceAll(status, "\n", " "))
+	conn, err := net.Dial("unixgram", socket)
+	if err == nil {
+		defer conn.Close()
+		conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+		_, err = conn.Write([]byte(strings.Join(fields, "\n") + "\n"))
 	}
-	var message strings.Builder
-	for _, f := range fields {
-		message.WriteString(strings.TrimSuffix(f, "\n") + "\n")
-	}
-	select {
-	case m.queue <- func() { m.deliver(message.String()) }:
-		if status != "" {
-			m.status = status
-		}
-	default:
-		m.failed(fmt.Errorf("telling the service manager: %w", errNotReading))
+	if err != nil {
+		m.onError(fmt.Errorf("notifying the service manager: %w", err))
 	}
 }

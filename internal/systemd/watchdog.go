@@ -9,17 +9,16 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-var errNoAnswer = errors.New("no answer in time")
-
-// Watchdog beats for the service manager, twice in each interval it asks for,
-// until ctx ends; where it asks for none, it returns at once. A beat is given
-// only if alive returns nil within half of the time between two; if it does
-// not, the reason goes to failed and in the end the program is restarted. So
-// alive must depend on nothing that a restart does not mend.
-func (m *Manager) Watchdog(ctx context.Context, alive func() error) {
+// Watchdog resets the service manager's watchdog twice in each of its intervals, until ctx is
+// done. Without a watchdog (WatchdogSec= in the unit), it returns immediately.
+//
+// Before each reset it calls check. If check fails, or runs for longer than a quarter of the
+// interval, Watchdog reports that to onError and skips the reset; in the end the service manager
+// restarts the program. So check must fail only if a restart helps.
+func (m *Manager) Watchdog(ctx context.Context, check func() error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		m.failed(fmt.Errorf("reading the watchdog's interval: %w", err))
+		m.onError(fmt.Errorf("reading the watchdog interval: %w", err))
 		return
 	}
 	if interval == 0 {
@@ -28,10 +27,10 @@ func (m *Manager) Watchdog(ctx context.Context, alive func() error) {
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
-		if err := within(interval/4, alive); err != nil {
-			m.failed(fmt.Errorf("withholding a watchdog beat: %w", err))
+		if err := runWithTimeout(interval/4, check); err != nil {
+			m.onError(fmt.Errorf("skipping a watchdog reset: %w", err))
 		} else {
-			m.beat()
+			m.send(daemon.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():
@@ -41,14 +40,15 @@ func (m *Manager) Watchdog(ctx context.Context, alive func() error) {
 	}
 }
 
-// within returns what f returns, or errNoAnswer if that takes longer than d.
-func within(d time.Duration, f func() error) error {
-	answer := make(chan error, 1)
-	go func() { answer <- f() }()
+// runWithTimeout returns the error of f, or an error if f has not returned after timeout; f then
+// keeps running.
+func runWithTimeout(timeout time.Duration, f func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- f() }()
 	select {
-	case err := <-answer:
+	case err := <-result:
 		return err
-	case <-time.After(d):
-		return errNoAnswer
+	case <-time.After(timeout):
+		return errors.New("the health check did not return in time")
 	}
 }

@@ -12,17 +12,11 @@ import (
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// Entry is a target, or an entry of the directory that is not served. Its File is an
-// absolute path if the targets file names its socket.
+// Entry is a target, or an entry of the directory that is not served. Its File is an absolute path if the
+// targets file names its socket.
 type Entry struct {
 	socketdir.Entry
 	Settings targetsfile.Target
-}
-
-// List returns all targets and what is not served in the directory, sorted by name. It takes
-// limits.ListTimeout at most. The errors are those of socketdir.Dir.List.
-func (s *Set) List(ctx context.Context) ([]Entry, error) {
-	return s.list(ctx, *s.file.Load())
 }
 
 // VisibleTo returns the part of List that the client that sent r may see.
@@ -31,7 +25,10 @@ func (s *Set) VisibleTo(r *http.Request) ([]Entry, error) {
 	return slices.DeleteFunc(entries, func(e Entry) bool { return !allows(e.Settings.Allow, r) }), err
 }
 
-func (s *Set) list(ctx context.Context, file targetsfile.File) ([]Entry, error) {
+// List returns all targets and what is not served in the directory, sorted by name. It takes limits.ListTimeout
+// at most. The errors are those of socketdir.Dir.List.
+func (s *Set) List(ctx context.Context) ([]Entry, error) {
+	file := s.file.Load()
 	ctx, cancel := context.WithTimeout(ctx, limits.ListTimeout)
 	defer cancel()
 	inDir, err := s.dir.List(ctx)
@@ -42,7 +39,11 @@ func (s *Set) list(ctx context.Context, file targetsfile.File) ([]Entry, error) 
 	for _, e := range inDir {
 		settings := file.Target(e.Name)
 		if e.Err == nil {
-			e.Err = notServed(e, settings)
+			e.Err = notServed(e.Name, settings)
+		}
+		if e.Err == nil && settings.Socket != "" {
+			e.Err = fmt.Errorf("%w: the targets file names another socket for %s, %s",
+				socketdir.ErrNotSocket, e.Name, settings.Socket)
 		}
 		entries = append(entries, Entry{e, settings})
 	}
@@ -55,15 +56,13 @@ func (s *Set) list(ctx context.Context, file targetsfile.File) ([]Entry, error) 
 	return entries, nil
 }
 
-// notServed returns why a socket in the directory is not served, or nil.
-func notServed(e socketdir.Entry, settings targetsfile.Target) error {
+// notServed returns why no target has that name and those settings, or nil.
+func notServed(name string, settings targetsfile.Target) error {
 	switch {
-	case e.Name == targetsfile.ReservedName:
+	case name == targetsfile.ReservedName:
 		return errReservedName
 	case settings.Disabled:
 		return ErrDisabled
-	case settings.Socket != "":
-		return fmt.Errorf("%w: the targets file names another socket for %s, %s", socketdir.ErrNotSocket, e.Name, settings.Socket)
 	}
 	return nil
 }

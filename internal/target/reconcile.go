@@ -1,66 +1,64 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// Reconcile compares the records with the targets that there are now: it marks those that
-// are gone, and forgets those that have been gone for limits.ForgetTimeout. It returns all
-// entries, as List does.
+// Reconcile compares the records with the targets that there are now: it marks those that are gone, and
+// forgets those that have been gone for limits.ForgetTimeout. The metrics of the directory report what it
+// finds. It returns all entries, as List does.
 func (s *Set) Reconcile(ctx context.Context) ([]Entry, error) {
-	file := s.file.Load()
-	entries, err := s.list(ctx, *file)
+	entries, err := s.List(ctx)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.warnDirectory(entries, err)
-	if err != nil {
-		return nil, err
-	}
-	s.listed = make(map[string]bool, len(entries))
+	listed := make(map[string]bool, len(entries))
 	notServed := make(map[string]error)
 	for _, e := range entries {
 		if e.Err == nil {
-			s.listed[e.Name] = true
+			listed[e.Name] = true
 		} else {
 			notServed[e.Name] = e.Err
 		}
 	}
-	s.warnFile(file, notServed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warnDirectory(err)
+	if err != nil {
+		s.metrics.directoryUp.Set(0)
+		s.metrics.sockets.Reset()
+		return nil, err
+	}
+	s.metrics.directoryUp.Set(1)
+	s.metrics.sockets.WithLabelValues().Set(float64(len(listed)))
+	s.listed = listed
+	s.warnFile(notServed)
 	now := time.Now()
 	for name, r := range s.records {
-		switch reason := notServed[name]; {
-		case s.listed[name]:
-			s.markPresent(r, now)
-		case reason != nil:
-			s.markGone(r, Outcome{At: now, Result: ResultOf(reason), Err: reason})
-		default:
-			s.markGone(r, Outcome{At: now, Result: NotFound, Err: socketdir.ErrNotFound})
+		if listed[name] {
+			s.markPresent(r)
+			continue
 		}
-		if !r.goneSince.IsZero() && now.Sub(r.goneSince) >= limits.ForgetTimeout {
+		reason := cmp.Or(notServed[name], socketdir.ErrNotFound)
+		s.setState(r, Outcome{At: now, Result: ResultOf(reason), Err: reason}, true)
+		if now.Sub(r.goneSince) >= limits.ForgetTimeout {
 			s.forget(r)
 		}
 	}
 	return entries, nil
 }
 
-// forget drops a record and its series.
-func (s *Set) forget(r *record) {
-	delete(s.records, r.name)
-	for result := range r.counters {
-		s.metrics.scrapes.DeleteLabelValues(r.name, string(result))
-	}
-}
-
-// Reload closes the idle connections to sockets that are no longer a target's. If the
-// directory cannot be read before ctx ends, it changes nothing and returns the error.
+// Reload closes the idle connections to sockets that are no longer a target's. If the directory cannot be
+// read before ctx ends, it changes nothing and returns the error.
 func (s *Set) Reload(ctx context.Context) error {
 	entries, err := s.Reconcile(ctx)
 	if err != nil {
@@ -77,6 +75,49 @@ func (s *Set) Reload(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", socketdir.ErrTimeout, s.dir)
 	}
 	s.client.Retain(present)
-	s.notify()
+	s.Notify()
 	return nil
+}
+
+// warnings is what was logged last about the directory and the targets file, so that it is logged once.
+type warnings struct {
+	directory error
+	file      *targetsfile.File // whose targets were compared with the directory
+	duplicate string            // a target with the labels of another
+}
+
+// warnDirectory logs when the directory can no longer be read, and when it can again. The caller holds s.mu.
+func (s *Set) warnDirectory(err error) {
+	before := s.warnings.directory
+	s.warnings.directory = err
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		s.log.Warn("cannot read the directory of sockets; scrapes fail until that works", "error", err)
+	case err == nil && before != nil:
+		s.log.Info("the directory of sockets can be read again", "sockdir", s.dir.String())
+	}
+}
+
+// warnFile logs what may be a mistake in the targets file: two targets with the same labels, and settings
+// that restrict a target that the directory does not have. The caller holds s.mu.
+func (s *Set) warnFile(notServed map[string]error) {
+	file := s.file.Load()
+	target, other := file.DuplicateLabels(func(name string) bool { return s.listed[name] })
+	if other != "" && other != s.warnings.duplicate {
+		s.log.Warn("two targets have the same labels, so Prometheus takes them for one; "+
+			"give one of them other labels in the targets file", "target", target, "other", other)
+	}
+	s.warnings.duplicate = other
+	if file == s.warnings.file {
+		return
+	}
+	s.warnings.file = file
+	for _, name := range slices.Sorted(maps.Keys(file.Targets)) {
+		t := file.Targets[name]
+		restricts := t.Socket == "" && (t.Allow != nil || t.Disabled)
+		if restricts && !s.listed[name] && notServed[name] == nil {
+			s.log.Warn("the targets file restricts a target that is not in the directory (yet); "+
+				"is its name spelled correctly?", "target", name)
+		}
+	}
 }

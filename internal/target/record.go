@@ -9,75 +9,80 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// record is what is remembered about a target that was scraped. Set.mu guards all of it
-// but slots.
+// record is what is remembered about a target that was scraped. Set.mu guards all of it but slots.
 type record struct {
 	name     string
-	slots    *limits.Semaphore // of its scrapes in flight
-	counters map[Result]prometheus.Counter
+	slots    *limits.Semaphore             // of its scrapes in flight
+	counters map[Result]prometheus.Counter // of its scrapes; made when needed
 
-	// state is the result of the last scrape that reflects the service; empty before
-	// the first, and NotFound while the target is gone.
-	state       Result
-	gone        bool      // state is NotFound because the socket is gone
+	// result is that of the last scrape that reflects the service; empty before the first.
+	result      Result
 	err         error     // why it fails
-	since       time.Time // of state, or of failing in one way or another
+	since       time.Time // when the state became what it is
 	last        Outcome
 	lastFailure Outcome
-	logged      Result // the state that was last logged
+	logged      Result // that was last logged
 	loggedAt    time.Time
 	goneSince   time.Time // zero while the socket is there
+	forgotten   bool      // A scrape in flight may still have the record.
 }
 
-// addRecord returns the record of name, made if necessary, or nil if there are
-// limits.MaxTargets others.
+// addRecord returns the record of name, made if necessary: s.others if there are limits.MaxTargets already.
+// The caller holds s.mu.
 func (s *Set) addRecord(name string) *record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.records[name]
-	if r == nil && len(s.records) < limits.MaxTargets {
-		r = &record{
-			name:     strings.Clone(name), // name is part of the whole request.
-			slots:    limits.NewSemaphore(limits.MaxScrapesPerTarget),
-			counters: make(map[Result]prometheus.Counter),
-		}
-		s.records[r.name] = r
+	if r := s.records[name]; r != nil {
+		return r
 	}
+	if len(s.records) >= limits.MaxTargets {
+		return s.others
+	}
+	name = strings.Clone(name) // It is part of the whole request.
+	r := newRecord(name, limits.MaxScrapesPerTarget)
+	s.records[name] = r
 	return r
 }
 
-// note records the outcome of a scrape. It reports whether there is, or was, such a target.
-func (t *Target) note(o Outcome) bool {
+func newRecord(name string, slots int) *record {
+	return &record{name: name, slots: limits.NewSemaphore(slots), counters: make(map[Result]prometheus.Counter)}
+}
+
+// note records the outcome of a scrape, if there is or was such a target.
+func (t *Target) note(o Outcome) {
 	s := t.set
-	gone := t.isGone(o.Result)
-	// In a directory that may be read but not searched, sockets are listed though looking
-	// them up is denied.
-	found := t.found || t.record == nil && !gone && s.isListed(t.Name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// A target whose socket the targets file names is a target even without that socket; then it fails.
+	isGone := o.Result == NotFound && t.Settings.Socket == ""
+	// In a directory that may be read but not searched, sockets are listed though looking them up is denied.
+	found := t.found || !isGone && s.listed[t.Name]
+	if t.record != nil && t.record.forgotten {
+		t.record = nil
+	}
 	if t.record == nil && found {
 		t.record = s.addRecord(t.Name)
 	}
-	switch {
-	case t.record == nil && !found:
+	if t.record == nil {
 		s.metrics.unknown.Inc()
-		return false
-	case t.record == nil:
-		s.metrics.scrapes.WithLabelValues(otherTargets, string(o.Result)).Inc()
-	default:
-		s.mu.Lock()
-		t.record.note(s, o, found, gone)
-		s.mu.Unlock()
+		return
 	}
-	s.metrics.observe(o)
-	return true
+	if t.record != s.others {
+		s.update(t.record, o, found, isGone)
+	}
+	counters := t.record.counters
+	if counters[o.Result] == nil {
+		counters[o.Result] = s.metrics.scrapes.WithLabelValues(t.record.name, string(o.Result))
+	}
+	counters[o.Result].Inc()
+	if o.Result != Forbidden { // Else the service was not scraped.
+		s.metrics.duration.Observe(o.Duration.Seconds())
+		s.metrics.bytes.Add(float64(o.Bytes))
+	}
 }
 
-// note records o; found reports whether the socket is there, gone whether o means that it
-// no longer is.
-func (r *record) note(s *Set, o Outcome, found, gone bool) {
-	if r.counters[o.Result] == nil {
-		r.counters[o.Result] = s.metrics.scrapes.WithLabelValues(r.name, string(o.Result))
-	}
-	r.counters[o.Result].Inc()
+// The methods below are called with s.mu held.
+
+// update records o; found reports whether the socket is there, isGone whether o means that it no longer is.
+func (s *Set) update(r *record, o Outcome, found, isGone bool) {
 	if o.headOnly {
 		o.Bytes = r.last.Bytes // The body has that size, though it was not sent.
 	}
@@ -87,23 +92,57 @@ func (r *record) note(s *Set, o Outcome, found, gone bool) {
 	if found {
 		r.goneSince = time.Time{}
 	}
-	switch {
-	case !o.ReflectsService():
-	case gone:
-		s.markGone(r, o)
-	default:
-		s.setState(r, o, false)
+	if o.ReflectsService() {
+		s.setState(r, o, isGone)
 	}
 }
 
-// isGone reports whether result means that the target is no longer there. A target whose
-// socket the targets file names is a target even without that socket; then it fails.
-func (t *Target) isGone(result Result) bool {
-	return result == NotFound && t.Settings.Socket == ""
+// setState records the state of r, and whether its socket is gone. It logs the state if that has changed; that
+// of a flapping target once limits.StateLogInterval is over.
+func (s *Set) setState(r *record, o Outcome, isGone bool) {
+	if isGone && r.goneSince.IsZero() {
+		r.goneSince = o.At
+	}
+	if r.result != o.Result {
+		s.Notify()
+	}
+	if stateOf(r.result) != stateOf(o.Result) {
+		r.since = o.At
+	}
+	r.result, r.err = o.Result, o.Err
+	if o.Err != nil {
+		r.lastFailure = o
+	}
+	if r.logged == o.Result || o.At.Sub(r.loggedAt) < limits.StateLogInterval {
+		return
+	}
+	r.logged, r.loggedAt = o.Result, o.At
+	switch {
+	case o.Err == nil:
+		s.log.Info("target is fine", "target", r.name)
+	case o.Result == NotFound && isGone:
+		s.log.Info("target is gone", "target", r.name)
+	default:
+		s.log.Warn("target is failing", "target", r.name, "reason", string(o.Result), "error", o.Err)
+	}
 }
 
-func (s *Set) isListed(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.listed[name]
+// markPresent records that the socket of r is there. If it was gone, nothing is known about the service that
+// listens there now.
+func (s *Set) markPresent(r *record) {
+	if r.goneSince.IsZero() {
+		return
+	}
+	r.result, r.err, r.last = "", nil, Outcome{}
+	r.since, r.goneSince = time.Time{}, time.Time{}
+	s.Notify()
+}
+
+// forget drops a record and its series.
+func (s *Set) forget(r *record) {
+	delete(s.records, r.name)
+	r.forgotten = true
+	for result := range r.counters {
+		s.metrics.scrapes.DeleteLabelValues(r.name, string(result))
+	}
 }

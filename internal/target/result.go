@@ -42,6 +42,7 @@ var results = []struct {
 	err    error
 	result Result
 }{
+	{nil, OK},
 	{socketdir.ErrNotFound, NotFound},
 	{socketdir.ErrNotSocket, NotSocket},
 	{socketdir.ErrRefused, Refused},
@@ -50,7 +51,7 @@ var results = []struct {
 	{socketdir.ErrBusy, Busy},
 	{socketdir.ErrTimeout, Timeout},
 	{ErrTooMany, Busy},
-	{scrape.ErrTooMany, Busy},
+	{scrape.ErrBusy, Busy},
 	{scrape.ErrTimeout, Timeout},
 	{scrape.ErrInvalid, Invalid},
 	{scrape.ErrTruncated, Truncated},
@@ -63,9 +64,6 @@ var results = []struct {
 
 // ResultOf returns the result that err stands for: OK for nil, Invalid for an unknown one.
 func ResultOf(err error) Result {
-	if err == nil {
-		return OK
-	}
 	for _, r := range results {
 		if errors.Is(err, r.err) {
 			return r.result
@@ -74,8 +72,8 @@ func ResultOf(err error) Result {
 	return Invalid
 }
 
-// Sentinel returns the short error that err wraps, for example socketdir.ErrRefused, or
-// err itself if there is none.
+// Sentinel returns the short error that err wraps, for example socketdir.ErrRefused, or err itself if there
+// is none.
 func Sentinel(err error) error {
 	for _, r := range results {
 		if errors.Is(err, r.err) {
@@ -93,7 +91,8 @@ func Detail(err error) string {
 var (
 	// ErrDisabled is why a target is not served that the targets file disables.
 	ErrDisabled     = fmt.Errorf("%w: the targets file disables it (enabled: false)", socketdir.ErrNotFound)
-	errReservedName = fmt.Errorf("%w: /metrics is Aegis' own page; let the service use another name for its socket", socketdir.ErrNotSocket)
+	errReservedName = fmt.Errorf("%w: /metrics is Aegis' own page; let the service use another name for its socket",
+		socketdir.ErrNotSocket)
 )
 
 // Outcome is how one scrape went.
@@ -103,14 +102,11 @@ type Outcome struct {
 	Bytes    int64 // of the body, as sent to the client
 	Result   Result
 	Err      error // nil if Result is OK
-	// Recorded reports whether the scrape was of a target, present or past.
-	Recorded bool
-	headOnly bool // a HEAD request: no body was sent
+	headOnly bool  // a HEAD request: no body was sent
 }
 
-// ReflectsService reports whether o says something about the service, and not only about
-// the clients.
+// ReflectsService reports whether o says something about the service, and not only about the clients.
 func (o Outcome) ReflectsService() bool {
 	return o.Result != Canceled && o.Result != Forbidden &&
-		!errors.Is(o.Err, ErrTooMany) && !errors.Is(o.Err, scrape.ErrTooMany)
+		!errors.Is(o.Err, ErrTooMany) && !errors.Is(o.Err, scrape.ErrBusy)
 }

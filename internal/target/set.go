@@ -1,3 +1,11 @@
+// Package target knows which targets there are and how each of them does.
+//
+// A target is a socket in the directory, or one that the targets file names elsewhere. Set.Get turns a name
+// into a Target, a handle that carries the target's settings and its record; the scrape and everything
+// recorded about it go through that handle.
+//
+// Errors of a scrape become results here (ResultOf). The record feeds the log, the status line, the page for
+// people and the metrics of scrapes.
 package target
 
 import (
@@ -15,29 +23,28 @@ import (
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// Set is all targets: the sockets in a directory, with the settings that the targets file
-// has for them, and the targets that only the file has. It remembers how scrapes went, for
-// at most limits.MaxTargets targets.
+// Set is all targets: the sockets in a directory, with the settings that the targets file has for them, and
+// the targets that only the file has. It remembers how scrapes went, for at most limits.MaxTargets targets.
 type Set struct {
 	dir     socketdir.Dir
 	file    atomic.Pointer[targetsfile.File]
 	log     *slog.Logger
 	client  scrape.Client
 	metrics *metrics
-	changed chan struct{} // has an element if a state has changed since the last status line
+	changed chan struct{} // see Changed
 
-	slots    *limits.Semaphore // of scrapes in flight
-	inFlight atomic.Int64
-	busyLog  limits.LogLimiter
+	slots   *limits.Semaphore // of scrapes in flight
+	busyLog limits.LogLimiter
 
 	mu       sync.Mutex
 	records  map[string]*record // by name
+	others   *record            // of all targets beyond limits.MaxTargets; it has no state
 	listed   map[string]bool    // sockets that the last reconciliation saw
 	warnings warnings
 }
 
-// NewSet returns the targets of dir and file. It registers the metrics of scrapes with
-// registry, and does not read the directory yet.
+// NewSet returns the targets of dir and file. It registers their metrics with registry, and does not read the
+// directory yet.
 func NewSet(dir socketdir.Dir, file targetsfile.File, log *slog.Logger, registry prometheus.Registerer) *Set {
 	s := &Set{
 		dir:     dir,
@@ -45,6 +52,7 @@ func NewSet(dir socketdir.Dir, file targetsfile.File, log *slog.Logger, registry
 		changed: make(chan struct{}, 1),
 		slots:   limits.NewSemaphore(limits.MaxScrapes),
 		records: make(map[string]*record),
+		others:  newRecord(otherTargets, limits.MaxScrapes/2),
 	}
 	s.file.Store(&file)
 	s.metrics = newMetrics(s, registry)
@@ -62,7 +70,7 @@ func (s *Set) SetFile(file targetsfile.File) {
 			s.log.Warn("the targets file now allows every client to scrape a target that it restricted before", "target", name)
 		}
 	}
-	s.notify()
+	s.Notify()
 }
 
 // Get returns the target called name, which need not exist or be a valid name.
@@ -77,23 +85,14 @@ func (s *Set) Get(name string) Target {
 // File returns the targets file in use.
 func (s *Set) File() targetsfile.File { return *s.file.Load() }
 
-// Recorded returns how many targets have a record.
-func (s *Set) Recorded() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.records)
-}
-
-// InFlight returns how many scrapes are in flight.
-func (s *Set) InFlight() int { return int(s.inFlight.Load()) }
-
 // CloseIdle closes the idle connections to services.
 func (s *Set) CloseIdle() { s.client.Retain(nil) }
 
-// Changed returns a channel that has an element if a state may have changed.
+// Changed returns a channel that has an element if the status line may have changed.
 func (s *Set) Changed() <-chan struct{} { return s.changed }
 
-func (s *Set) notify() {
+// Notify says that the status line may have changed.
+func (s *Set) Notify() {
 	select {
 	case s.changed <- struct{}{}:
 	default: // The last notification has not been received yet.

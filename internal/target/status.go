@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -21,11 +20,30 @@ const (
 // Snapshot is a target and how it does, at one moment.
 type Snapshot struct {
 	Entry
-	State       State
-	Since       time.Time // of State; zero if it is Unscraped
+	State State
+	*History
+}
+
+// History is what is remembered about the scrapes of a target.
+type History struct {
+	Since       time.Time // of the state; zero if that is Unscraped
 	Err         error     // why it fails, nil if it does not
 	Last        Outcome   // of the last scrape; its At is zero if there was none
 	LastFailure Outcome   // that reflects the service; its At is zero if there was none
+}
+
+var noHistory History
+
+// stateOf returns the state that result, empty before the first scrape, stands for. A target that fails now
+// in one way and now in another has been failing all the time.
+func stateOf(result Result) State {
+	switch result {
+	case "":
+		return Unscraped
+	case OK:
+		return Fine
+	}
+	return Failing
 }
 
 // Snapshots returns a Snapshot for each entry that is served.
@@ -34,30 +52,20 @@ func (s *Set) Snapshots(entries []Entry) []Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range entries {
-		if e.Err == nil {
-			snapshots = append(snapshots, s.records[e.Name].snapshot(e))
+		if e.Err != nil {
+			continue
 		}
+		snapshot := Snapshot{e, Unscraped, &noHistory}
+		if r := s.records[e.Name]; r != nil {
+			snapshot = Snapshot{e, stateOf(r.result), &History{r.since, r.err, r.last, r.lastFailure}}
+		}
+		snapshots = append(snapshots, snapshot)
 	}
 	return snapshots
 }
 
-// snapshot returns the Snapshot of e, whose record r is; r may be nil.
-func (r *record) snapshot(e Entry) Snapshot {
-	if r == nil {
-		return Snapshot{Entry: e, State: Unscraped}
-	}
-	snapshot := Snapshot{Entry: e, State: Failing, Since: r.since, Err: r.err, Last: r.last, LastFailure: r.lastFailure}
-	switch r.state {
-	case "":
-		snapshot.State = Unscraped
-	case OK:
-		snapshot.State = Fine
-	}
-	return snapshot
-}
-
-// StatusLine returns how all targets do, in one line: how many there are, how many are fine,
-// and which fail and why.
+// StatusLine returns how all targets do, in one line: how many there are, how many are fine, and which fail
+// and why.
 func (s *Set) StatusLine(ctx context.Context) string {
 	entries, err := s.Reconcile(ctx)
 	if err != nil {
@@ -72,36 +80,28 @@ func (s *Set) StatusLine(ctx context.Context) string {
 			reasons = append(reasons, fmt.Sprintf("%s: %v", t.Name, Sentinel(t.Err)))
 		}
 	}
-	parts := []string{
-		fmt.Sprintf("%s in %s", plural(len(snapshots), "socket"), s.dir),
-		fmt.Sprintf("%d fine", count[Fine]),
+	noun := "sockets"
+	if len(snapshots) == 1 {
+		noun = "socket"
 	}
+	line := fmt.Sprintf("%d %s in %s; %d fine", len(snapshots), noun, s.dir, count[Fine])
 	if n := count[Unscraped]; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d not scraped yet", n))
+		line += fmt.Sprintf("; %d not scraped yet", n)
 	}
-	parts = append(parts, reasons...)
+	for _, reason := range reasons {
+		line += "; " + reason
+	}
 	if more := count[Failing] - len(reasons); more > 0 {
-		parts = append(parts, fmt.Sprintf("%d more failing", more))
+		line += fmt.Sprintf("; %d more failing", more)
 	}
-	if n := countNotServed(entries); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d not served, GET / says why", n))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// countNotServed returns how many entries are not served although nobody disabled them.
-func countNotServed(entries []Entry) (n int) {
+	notServed := 0
 	for _, e := range entries {
-		if e.Err != nil && e.Err != ErrDisabled {
-			n++
+		if e.Err != nil && e.Err != ErrDisabled { // What the operator disabled needs nobody's attention.
+			notServed++
 		}
 	}
-	return n
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+	if notServed > 0 {
+		line += fmt.Sprintf("; %d not served, GET / says why", notServed)
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return line
 }

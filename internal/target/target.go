@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -32,9 +33,12 @@ func (t *Target) Request(from *http.Request) scrape.Request {
 	return req
 }
 
-// Scrape scrapes the target for the client that sent from, and passes the response to
-// relay, which returns how many bytes of the body it has sent. It records the outcome.
-func (t *Target) Scrape(ctx context.Context, from *http.Request, req scrape.Request, relay func(*scrape.Response) (int64, error)) Outcome {
+// Relay sends a response to the client, and returns how many bytes of the body it has sent.
+type Relay func(response *scrape.Response) (sent int64, err error)
+
+// Scrape scrapes the target for the client that sent from, and passes the response to relay. It records the
+// outcome.
+func (t *Target) Scrape(ctx context.Context, from *http.Request, req scrape.Request, relay Relay) Outcome {
 	o := Outcome{At: time.Now(), headOnly: from.Method == http.MethodHead}
 	o.Err = t.Authorize(from)
 	if o.Err == nil {
@@ -42,13 +46,13 @@ func (t *Target) Scrape(ctx context.Context, from *http.Request, req scrape.Requ
 	}
 	o.Duration = time.Since(o.At)
 	o.Result = ResultOf(o.Err)
-	o.Recorded = t.note(o)
+	t.note(o)
 	return o
 }
 
-// admit waits for a slot, for half of the scrape's time at most: if a host was stopped for
-// a moment, all scrapes that were due arrive at once.
-func (t *Target) admit(ctx context.Context, req scrape.Request, relay func(*scrape.Response) (int64, error)) (int64, error) {
+// admit waits for a slot, for half of the scrape's time at most: if a host was stopped for a moment, all
+// scrapes that were due arrive at once.
+func (t *Target) admit(ctx context.Context, req scrape.Request, relay Relay) (sent int64, err error) {
 	s := t.set
 	if !s.slots.Acquire(ctx, min(limits.QueueTimeout, req.Timeout/2)) {
 		if ctx.Err() != nil {
@@ -60,26 +64,34 @@ func (t *Target) admit(ctx context.Context, req scrape.Request, relay func(*scra
 		return 0, fmt.Errorf("%w: Aegis has %d scrapes in flight", ErrTooMany, limits.MaxScrapes)
 	}
 	defer s.slots.Release()
-	s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
 	return t.relay(ctx, req, relay)
 }
 
-func (t *Target) relay(ctx context.Context, req scrape.Request, relay func(*scrape.Response) (int64, error)) (int64, error) {
-	socket, err := t.lookup(ctx)
+func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (sent int64, err error) {
+	socket, err := t.Lookup(ctx)
+	if errors.Is(err, socketdir.ErrTimeout) && errors.Is(ctx.Err(), context.Canceled) {
+		return 0, scrape.ErrCanceled
+	}
 	if err != nil {
 		return 0, err
 	}
 	t.found = true
 	if t.record == nil {
+		t.set.mu.Lock()
 		t.record = t.set.addRecord(t.Name)
+		t.set.mu.Unlock()
 	}
-	if t.record != nil { // It is nil beyond limits.MaxTargets.
-		if !t.record.slots.TryAcquire() {
-			return 0, fmt.Errorf("%w: %d scrapes of it are in flight; the service is slow or hangs, or too many clients scrape it", ErrTooMany, limits.MaxScrapesPerTarget)
+	if slots := t.record.slots; !slots.TryAcquire() {
+		owner := "it"
+		if t.record == t.set.others {
+			owner = "it and other new targets"
 		}
-		defer t.record.slots.Release()
+		return 0, fmt.Errorf("%w: %d scrapes of %s are in flight; the service is slow or hangs, "+
+			"or too many clients scrape it", ErrTooMany, slots.Size(), owner)
 	}
+	defer t.record.slots.Release()
 	response, err := t.set.client.Do(ctx, socket, req)
 	if err != nil {
 		return 0, err
@@ -88,23 +100,39 @@ func (t *Target) relay(ctx context.Context, req scrape.Request, relay func(*scra
 	return relay(response)
 }
 
-func (t *Target) lookup(ctx context.Context) (socketdir.Socket, error) {
-	socket, err := t.Lookup(ctx)
-	if errors.Is(err, socketdir.ErrTimeout) && errors.Is(ctx.Err(), context.Canceled) {
-		err = scrape.ErrCanceled
-	}
-	return socket, err
-}
-
 // Lookup finds the socket of the target. The errors are those of socketdir.Dir.Lookup.
 func (t *Target) Lookup(ctx context.Context) (socketdir.Socket, error) {
-	switch {
-	case t.Name == targetsfile.ReservedName:
-		return socketdir.Socket{}, errReservedName
-	case t.Settings.Disabled:
-		return socketdir.Socket{}, ErrDisabled
-	case t.Settings.Socket != "":
+	if err := notServed(t.Name, t.Settings); err != nil {
+		return socketdir.Socket{}, err
+	}
+	if t.Settings.Socket != "" {
 		return t.set.dir.LookupPath(ctx, t.Settings.Socket)
 	}
 	return t.set.dir.Lookup(ctx, t.Name)
+}
+
+// Suggest returns what to append to the error for name, which is not a target: what the user may have meant.
+// It is empty if there is nothing to suggest.
+func Suggest(name string) string {
+	const (
+		reserved = targetsfile.ReservedName
+		suffix   = socketdir.Suffix
+		ownPages = "; Aegis' own pages are /, /metrics, /-/sd, /-/healthy and /-/ready"
+	)
+	first, rest, hasSlash := strings.Cut(name, "/")
+	switch {
+	case first == reserved && socketdir.ValidName(rest):
+		return "; use /" + rest + ", Aegis adds /metrics itself"
+	case name == reserved+suffix:
+		return "; a socket of that name is not served, since /metrics is Aegis' own page; let its service use another name"
+	case first == "-" || first == reserved || name == "sd":
+		return ownPages
+	case hasSlash && socketdir.ValidName(first) && (rest == "" || rest == "metrics"):
+		return "; use /" + first + ", Aegis adds /metrics itself"
+	case hasSlash:
+		return "; a name has no slash: it is the file name of the socket without " + suffix
+	case socketdir.ValidName(name) && strings.HasSuffix(name, suffix):
+		return "; the name is " + strings.TrimSuffix(name, suffix) + ", without " + suffix
+	}
+	return ""
 }

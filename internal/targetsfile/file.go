@@ -1,59 +1,51 @@
+// Package targetsfile reads the targets file: the settings of individual targets that differ from
+// the convention, such as another path, a socket outside of the socket directory, or which scrapers
+// may scrape the target. Anything that the package does not know is an error that names the line.
 package targetsfile
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// File is what a targets file says. The zero value is that of a file that says
-// nothing, or of none.
+// File is the content of a targets file. The zero value has no targets, and stands for no file too.
 type File struct {
-	// Targets by name.
-	Targets map[string]Target
+	Targets map[string]Target // by name
 }
 
-// Target is what convention cannot say of a target.
+// Target holds the settings of one target.
 type Target struct {
-	// Socket is the absolute path of its socket; empty where that is NAME.sock
-	// in the folder.
-	Socket string
-	// Path is what is asked for, with a slash first; /metrics by default.
-	Path string
-	// Raw is that the socket writes its exposition to whoever connects, and
-	// closes, without HTTP.
-	Raw bool
-	// Labels are added in discovery.
-	Labels map[string]string
-	// Timeout bounds a scrape, whatever the scraper asks for; 0 does not.
-	Timeout time.Duration
-	// Disabled is that it is not served.
-	Disabled bool
-	// Allow says which scrapers may see it; nil is all.
-	Allow *Allow
+	Socket   string            // absolute path of its socket; empty for NAME.sock in the socket directory
+	Path     string            // path of the request to the service
+	Raw      bool              // the service writes its metrics to each connection without HTTP, and closes it
+	Labels   map[string]string // added to the target in service discovery
+	Timeout  time.Duration     // limits a scrape, even if the scraper would wait longer; 0 for no limit
+	Disabled bool              // Aegis does not serve the target
+	Allow    *Allow            // names the scrapers that may scrape the target; nil allows all
 }
 
-// Allow names scrapers. One that is named in either list may.
+// Allow names scrapers. A scraper that matches an entry of either list is allowed.
 type Allow struct {
-	Addresses []netip.Prefix
-	// Certificates are common names or DNS names of client certificates.
-	Certificates []string
+	Addresses    []netip.Prefix
+	Certificates []string // common names or DNS names of client certificates
 }
 
-// ReservedName is the one valid name that is no target's: it is that of a page of
-// Aegis' own.
+// ReservedName is the only valid name that a target cannot have: /metrics serves Aegis' own metrics.
 const ReservedName = "metrics"
 
-// Default is a target of which no file says anything.
+// Default holds the settings of a target that is not in the file.
 var Default = Target{Path: "/metrics"}
 
-// Target returns what is said of name.
+// Target returns the settings of the target called name, or Default.
 func (f File) Target(name string) Target {
 	if t, ok := f.Targets[name]; ok {
 		return t
@@ -61,27 +53,67 @@ func (f File) Target(name string) Target {
 	return Default
 }
 
-// Read reads the targets file at path. The error names the file and wraps a *Fault.
+// DuplicateLabels returns a target of f, and a target outside of f for which exists returns true,
+// if both have the same labels in service discovery; "" if there are none.
+func (f File) DuplicateLabels(exists func(name string) bool) (target, other string) {
+	for _, name := range slices.Sorted(maps.Keys(f.Targets)) {
+		t := f.Targets[name]
+		job := t.Labels["job"]
+		_, inFile := f.Targets[job]
+		if !t.Disabled && len(t.Labels) == 1 && job != "" && !inFile && exists(job) {
+			return name, job
+		}
+	}
+	return "", ""
+}
+
+// Reason is the kind of a fault. Metrics have it as a label, so it contains nothing of the file's text.
+type Reason string
+
+// The kinds of faults in a targets file.
+const (
+	Unreadable Reason = "unreadable"  // Aegis cannot read the file.
+	Syntax     Reason = "syntax"      // The file is not YAML.
+	UnknownKey Reason = "unknown_key" // The file has a key that Aegis does not know.
+	WrongValue Reason = "wrong_value" // A value or a name is not valid.
+)
+
+// Fault describes the first mistake in a targets file.
+type Fault struct {
+	Reason Reason
+	Line   int // counted from 1; 0 if the fault has no line
+	text   string
+}
+
+// Error returns the line and what is wrong there.
+func (f *Fault) Error() string {
+	if f.Line == 0 {
+		return f.text
+	}
+	return fmt.Sprintf("line %d: %s", f.Line, f.text)
+}
+
+// Read reads the targets file at path. An error names the file and wraps a *Fault.
 func Read(path string) (File, error) {
-	text, err := read(path)
+	text, err := readText(path)
 	if err != nil {
-		return File{}, &Fault{Reason: Unreadable, err: fmt.Errorf("reading the targets file: %w", err)}
+		return File{}, &Fault{Reason: Unreadable, text: fmt.Sprintf("reading the targets file: %v", err)}
 	}
 	f, err := parse(text)
 	if err != nil {
-		return File{}, fmt.Errorf("%s: %w", path, err)
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return f, nil
+	return f, err
 }
 
-func read(path string) ([]byte, error) {
-	// Opening a pipe waits for who writes to it.
+func readText(path string) ([]byte, error) {
+	// Opening a FIFO blocks until another process opens it for writing.
 	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-		return nil, fmt.Errorf("%s is a pipe, which a reload could not read again; it takes a file", path)
+		return nil, fmt.Errorf("%s is a FIFO, which a reload cannot read again; use a regular file", path)
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%w; it is read as %s", err, socketdir.CurrentUser())
+		return nil, fmt.Errorf("%w; Aegis runs as %s", err, socketdir.CurrentUser())
 	}
 	if err != nil {
 		return nil, err

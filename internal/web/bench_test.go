@@ -4,11 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,12 +15,11 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// BenchmarkRelay measures a scrape from the client's request to the last byte of
-// its answer, over loopback and real Unix sockets. Client and service are raw
-// and prepared, so that nearly all of the time and every allocation is Aegis'.
+// BenchmarkRelay measures a scrape from the client's request to the last byte of the response,
+// over loopback and real Unix sockets. Client and service do so little that nearly all of the
+// time, and every allocation, is Aegis' own.
 //
 //	go test -run '^$' -bench Relay -count 6 ./internal/web | tee new && benchstat old new
 func BenchmarkRelay(b *testing.B) {
@@ -40,7 +38,7 @@ func BenchmarkRelay(b *testing.B) {
 	for _, targets := range []int{1, 100, 1000} {
 		for _, scrapers := range []int{1, 16, 256} {
 			if scrapers > targets*limits.MaxScrapesPerTarget {
-				continue // They would be told that it is busy.
+				continue // Some would get 503.
 			}
 			b.Run(fmt.Sprintf("30000B-chunked/targets-%d/scrapers-%d", targets, scrapers), func(b *testing.B) {
 				relayBenchmark(b, response(30_000, true), targets, scrapers)
@@ -49,7 +47,7 @@ func BenchmarkRelay(b *testing.B) {
 	}
 }
 
-// response is a service's answer with a body of size bytes.
+// response returns a service's response with a body of size bytes.
 func response(size int, chunked bool) []byte {
 	const sample = "some_metric_total{method=\"GET\",code=\"200\"} 12345\n"
 	body := strings.Repeat(sample, size/len(sample)+1)[:size-1] + "\n"
@@ -67,20 +65,10 @@ func response(size int, chunked bool) []byte {
 }
 
 func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
-	dir := b.TempDir()
+	a := start(b)
 	for i := range targets {
-		l, err := net.Listen("unix", filepath.Join(dir, fmt.Sprintf("svc%d.sock", i)))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer l.Close()
-		go prepared(l, response)
+		a.serveResponse(fmt.Sprint("svc", i), response)
 	}
-	l := listenLoopback(b)
-	s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
-	srv := s.HTTPServer()
-	go srv.Serve(s.Plain(s.Guard(l, nil)))
-	defer func() { srv.Close(); s.Close() }()
 
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -88,7 +76,7 @@ func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
 	var done sync.WaitGroup
 	for range scrapers {
 		done.Go(func() {
-			c, err := net.Dial("tcp", l.Addr().String())
+			c, err := net.Dial("tcp", a.addr)
 			if err != nil {
 				b.Error(err)
 				return
@@ -106,31 +94,24 @@ func relayBenchmark(b *testing.B, response []byte, targets, scrapers int) {
 	done.Wait()
 }
 
-// prepared answers every request on l with response, whatever it is.
-func prepared(l net.Listener, response []byte) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, 4096)
-			for {
-				n, err := c.Read(buf)
-				if err != nil || !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-					return
-				}
-				if _, err := c.Write(response); err != nil {
-					return
-				}
+// serveResponse serves the socket called name: it sends response for each request.
+func (a *aegis) serveResponse(name string, response []byte) {
+	a.accept(a.socket(name), func(c net.Conn) {
+		buf := make([]byte, 4096)
+		for {
+			n, err := c.Read(buf)
+			if err != nil || !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+				return
 			}
-		}()
-	}
+			if _, err := c.Write(response); err != nil {
+				return
+			}
+		}
+	})
 }
 
-// scrapeRaw sends request and reads an answer, which must be 200 and have a
-// length or be chunked, without looking at more of it than that.
+// scrapeRaw sends request and discards the response, which must have status 200 and a length
+// or chunks.
 func scrapeRaw(c net.Conn, r *bufio.Reader, request []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
@@ -152,7 +133,7 @@ func scrapeRaw(c net.Conn, r *bufio.Reader, request []byte) error {
 		}
 	}
 	if !ok {
-		return fmt.Errorf("not 200")
+		return errors.New("status is not 200")
 	}
 	if length >= 0 {
 		_, err := r.Discard(length)
@@ -174,22 +155,14 @@ func scrapeRaw(c net.Conn, r *bufio.Reader, request []byte) error {
 	}
 }
 
-// BenchmarkScrape is a scrape without net/http's part in it: what is allocated
-// here is Aegis' own and the libraries' on its behalf.
+// BenchmarkScrape measures a scrape without the client's connection.
 //
 //	go test -run '^$' -bench Scrape -benchmem ./internal/web
 func BenchmarkScrape(b *testing.B) {
 	for _, size := range []int{1500, 30_000} {
 		b.Run(fmt.Sprintf("%dB-chunked", size), func(b *testing.B) {
-			dir := b.TempDir()
-			l, err := net.Listen("unix", filepath.Join(dir, "svc.sock"))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer l.Close()
-			go prepared(l, response(size, true))
-			s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
-			defer s.Close()
+			a := start(b)
+			a.serveResponse("svc", response(size, true))
 			w := &sink{header: make(http.Header)}
 			r, err := http.NewRequest("GET", "http://h/svc", nil)
 			if err != nil {
@@ -198,11 +171,11 @@ func BenchmarkScrape(b *testing.B) {
 			r.Header = http.Header{
 				"Accept": {"text/plain"}, "User-Agent": {"Prometheus/3"}, "X-Prometheus-Scrape-Timeout-Seconds": {"10"},
 			}
-			r = r.WithContext(quiet{b.Context()})
+			r = r.WithContext(neverCanceled{b.Context()})
 			b.ReportAllocs()
 			for b.Loop() {
 				clear(w.header)
-				s.ServeHTTP(w, r)
+				a.ServeHTTP(w, r)
 			}
 			if w.status != http.StatusOK || w.bytes != int64(b.N)*int64(size) {
 				b.Fatalf("status %d, %d bytes in %d scrapes", w.status, w.bytes, b.N)
@@ -211,24 +184,12 @@ func BenchmarkScrape(b *testing.B) {
 	}
 }
 
-func listenLoopback(b *testing.B) net.Listener {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	return l
-}
-
-// quiet is the context of a scraper that does not hang up, as package http1 has
-// them.
-type quiet struct{ context.Context }
+// neverCanceled is the context of a client that does not hang up. It has an AfterFunc, as
+// the contexts of package http1 have.
+type neverCanceled struct{ context.Context }
 
 // AfterFunc never calls f.
-func (quiet) AfterFunc(f func()) (stop func() bool) { return inTime }
-
-func inTime() bool { return true }
+func (neverCanceled) AfterFunc(func()) (stop func() bool) { return func() bool { return true } }
 
 // sink is a ResponseWriter that counts.
 type sink struct {

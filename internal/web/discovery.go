@@ -1,78 +1,59 @@
 package web
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net"
 	"net/http"
-	"slices"
 
-	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
-	"tulpa.dev/cadey/aegis/internal/targetsfile"
+	"tulpa.dev/cadey/aegis/internal/target"
 )
 
-// targetGroup is an element of the list that Prometheus' HTTP service
-// discovery reads
-// (https://prometheus.io/docs/prometheus/latest/http_sd/).
+// targetGroup is an element of a list for https://prometheus.io/docs/prometheus/latest/http_sd/.
 type targetGroup struct {
 	Targets []string          `json:"targets"`
 	Labels  map[string]string `json:"labels"`
 }
 
-// discovery lists every socket that the asker may see as a target at the address
-// under which Aegis was asked. Where the folder cannot be read it fails, and Prometheus keeps the
-// list it has: an empty one would make the targets, and their alerts, vanish.
+// discovery lists every target that the client may see, at the address that the client used for Aegis. If the
+// directory cannot be read it fails, and Prometheus keeps the list that it has: with an empty one the targets,
+// and their alerts, would vanish.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
-	entries, file, err := s.list(r)
+	entries, err := s.targets.VisibleTo(r)
 	if err != nil {
-		text(w, http.StatusServiceUnavailable, err.Error())
+		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	body := []byte{'['}
-	group := targetGroup{Targets: []string{address(r)}, Labels: make(map[string]string)}
-	for i, e := range entries {
-		giveWay(i)
+	var list bytes.Buffer
+	encode := func() { json.NewEncoder(&list).Encode(targetGroups(entries, r)) } // Strings cannot fail.
+	if !expensive(w, r, encode) {
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(list.Bytes())
+}
+
+func targetGroups(entries []target.Entry, r *http.Request) []targetGroup {
+	groups := make([]targetGroup, 0, len(entries)) // A nil slice would be null.
+	targets := []string{requestedHost(r)}
+	for _, e := range entries {
 		if e.Err != nil {
 			continue
 		}
-		clear(group.Labels)
-		group.Labels["job"] = e.Name
-		maps.Copy(group.Labels, file.Target(e.Name).Labels)
-		group.Labels["__metrics_path__"] = "/" + e.Name
+		labels := map[string]string{"job": e.Name}
+		maps.Copy(labels, e.Settings.Labels)
+		labels["__metrics_path__"] = "/" + e.Name
 		if r.TLS != nil {
-			group.Labels["__scheme__"] = "https"
+			labels["__scheme__"] = "https"
 		}
-		one, err := json.Marshal(group)
-		if err != nil {
-			text(w, http.StatusInternalServerError, fmt.Sprintf("writing the list: %v", err))
-			return
-		}
-		if len(body) > 1 {
-			body = append(body, ',')
-		}
-		body = append(body, one...)
+		groups = append(groups, targetGroup{targets, labels})
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(body, "]\n"...))
+	return groups
 }
 
-// list returns what of the catalog a page of Aegis' own may show to the sender of
-// r, and the targets file by which that is so: it is another after a reload.
-func (s *Server) list(r *http.Request) ([]socketdir.Entry, targetsfile.File, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
-	defer cancel()
-	file := s.catalog.File()
-	entries, err := s.catalog.List(ctx, file)
-	return slices.DeleteFunc(entries, func(e socketdir.Entry) bool {
-		return permit(file.Target(e.Name), r) != nil
-	}), file, err
-}
-
-// address is the HOST:PORT that the request was sent to, in its own words.
-func address(r *http.Request) string {
+// requestedHost returns the HOST:PORT that the request was sent to, as the client wrote it.
+func requestedHost(r *http.Request) string {
 	if r.Host != "" {
 		return r.Host
 	}

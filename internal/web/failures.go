@@ -2,77 +2,60 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
-	"strings"
 
-	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/target"
 )
 
-// Results of a scrape, as the label of that name has them.
-const (
-	resultOK       = "ok"
-	resultNotFound = "not_found"
-	resultBusy     = "busy"
-	// These are the scraper's doing.
-	resultCanceled  = "canceled"
-	resultForbidden = "forbidden"
-)
-
-// failures is the one place where an error becomes a status and a result. A
-// reader of the program needs no other; a caller of Aegis sees no other.
-var failures = []struct {
-	err    error
-	status int
-	result string
-}{
-	{socketdir.ErrNotFound, http.StatusNotFound, resultNotFound},
-	{socketdir.ErrNotSocket, http.StatusBadGateway, "not_socket"},
-	{socketdir.ErrRefused, http.StatusBadGateway, "refused"},
-	{socketdir.ErrDenied, http.StatusBadGateway, "denied"},
-	{socketdir.ErrNoDirectory, http.StatusServiceUnavailable, "no_folder"},
-	{socketdir.ErrBusy, http.StatusServiceUnavailable, resultBusy},
-	{scrape.ErrTooMany, http.StatusServiceUnavailable, resultBusy},
-	{socketdir.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
-	{scrape.ErrTimeout, http.StatusGatewayTimeout, "timeout"},
-	{scrape.ErrInvalid, http.StatusBadGateway, "invalid"},
-	{scrape.ErrTruncated, http.StatusBadGateway, "truncated"},
-	{scrape.ErrStatus, http.StatusBadGateway, "status"},
-	{scrape.ErrNotMetrics, http.StatusBadGateway, "not_metrics"},
-	{errForbidden, http.StatusForbidden, resultForbidden},
-	{errOldHTTP, http.StatusHTTPVersionNotSupported, resultCanceled},
-	// Nobody is left to see a status.
-	{scrape.ErrCanceled, http.StatusGatewayTimeout, resultCanceled},
-}
-
-// Result returns the result that err, of a failed scrape, is counted as.
-func Result(err error) string {
-	_, result := failure(err)
-	return result
-}
-
-// failure returns the status and result that err stands for.
-func failure(err error) (status int, result string) {
-	for _, f := range failures {
-		if errors.Is(err, f.err) {
-			return f.status, f.result
-		}
+// writeFailure responds with one line that says why the scrape failed and what to do.
+func writeFailure(w http.ResponseWriter, name string, outcome target.Outcome) {
+	line := outcome.Err.Error()
+	if outcome.Result == target.NotFound {
+		line += target.Suggest(name)
 	}
-	return http.StatusBadGateway, "invalid"
-}
-
-// Why returns what err, of an entry that is not served, says beside the short reason
-// that it is an instance of: where that stands in a list of such, it tells nothing.
-func Why(err error) string {
-	return strings.TrimPrefix(err.Error(), cause(err).Error()+": ")
-}
-
-// cause returns the short reason that err is an instance of.
-func cause(err error) error {
-	for _, f := range failures {
-		if errors.Is(err, f.err) {
-			return f.err
-		}
+	if socketdir.ValidName(name) {
+		line = name + ": " + line
+	} else {
+		line = fmt.Sprintf("%.300q: %s", name, line)
 	}
-	return err
+	if status := statusOf(outcome); status != http.StatusServiceUnavailable {
+		writeText(w, status, line)
+		return
+	}
+	writeBusy(w, line)
+}
+
+// statusOf is the one place where the result of a scrape that failed becomes a status.
+func statusOf(outcome target.Outcome) int {
+	if errors.Is(outcome.Err, target.ErrHTTP10) {
+		return http.StatusHTTPVersionNotSupported
+	}
+	switch outcome.Result {
+	case target.NotFound:
+		return http.StatusNotFound
+	case target.Forbidden:
+		return http.StatusForbidden
+	case target.NoDirectory, target.Busy:
+		return http.StatusServiceUnavailable
+	case target.Timeout, target.Canceled: // Nobody is left to see that of Canceled.
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// writeBusy responds with 503: the same request may succeed in a second.
+func writeBusy(w http.ResponseWriter, line string) {
+	w.Header().Set("Retry-After", "1")
+	writeText(w, http.StatusServiceUnavailable, line)
+}
+
+// writeText responds with one line for people.
+func writeText(w http.ResponseWriter, status int, line string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write([]byte(line + "\n"))
 }

@@ -4,22 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// FuzzScraper sends anything to a real listener. Whatever that is, the service
-// behind is asked for its metrics and for nothing else, with no field but those
-// that may pass, and every answer is one that a scraper can be given.
+// FuzzScraper sends any bytes to a real listener. Whatever they are, the service receives no
+// request but for its metrics, with no field but those that may pass, and every response is
+// one that a scraper can get.
 func FuzzScraper(f *testing.F) {
 	for _, seed := range []string{
 		"GET /svc HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -38,27 +34,18 @@ func FuzzScraper(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	dir := f.TempDir()
-	asked := strictService(f, filepath.Join(dir, "svc.sock"))
-	s := New(Config{Folder: socketdir.New(dir), Log: slog.New(slog.DiscardHandler)})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	server := s.HTTPServer()
-	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	go server.Serve(s.Plain(s.Guard(l, nil)))
-	f.Cleanup(func() { server.Close(); s.Close() })
+	a := start(f)
+	received := a.strictService("svc")
 
 	f.Fuzz(func(t *testing.T, request []byte) {
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := net.Dial("tcp", a.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(100 * time.Millisecond)) // for what waits for more
+		c.SetDeadline(time.Now().Add(100 * time.Millisecond)) // in case Aegis waits for more
 		c.Write(request)
-		// What ends the connection, if there is still one.
+		// This ends the connection, if it is still open.
 		io.WriteString(c, "\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 		r := bufio.NewReader(c)
 		for {
@@ -69,14 +56,14 @@ func FuzzScraper(f *testing.F) {
 			switch resp.StatusCode {
 			case 200, 400, 404, 405, 414, 417, 431, 501, 502, 503, 504, 505:
 			default:
-				t.Errorf("%q is answered with %s", request, resp.Status)
+				t.Errorf("the response to %q is %s", request, resp.Status)
 			}
 			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 				break
 			}
 		}
-		if wrong := asked(); wrong != "" {
-			t.Errorf("%q made the service be asked %q", request, wrong)
+		if wrong := received(); wrong != "" {
+			t.Errorf("%q made Aegis send %q to the service", request, wrong)
 		}
 	})
 }
@@ -86,21 +73,13 @@ var (
 	scrapeField = regexp.MustCompile(`^(Host|Accept|Accept-Encoding|User-Agent|X-Prometheus-Scrape-Timeout-Seconds): [^\x00-\x08\x0a-\x1f\x7f]*$`)
 )
 
-// strictService serves the socket at path. The function that it returns gives
-// what it was asked that no scrape is, since the last time.
-func strictService(f *testing.F, path string) (asked func() string) {
-	f.Helper()
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { l.Close() })
-	var (
-		mu    sync.Mutex
-		wrong string
-	)
-	converse := func(c net.Conn) {
-		defer c.Close()
+// strictService serves the socket called name. The function that it returns gives a request
+// that is no scrape, if there was one since the last call.
+func (a *aegis) strictService(name string) (received func() string) {
+	a.t.Helper()
+	var wrong atomic.Value
+	wrong.Store("")
+	a.accept(a.socket(name), func(c net.Conn) {
 		var pending []byte
 		buf := make([]byte, 64<<10)
 		for {
@@ -115,34 +94,22 @@ func strictService(f *testing.F, path string) (asked func() string) {
 					break
 				}
 				pending = rest
-				lines := strings.Split(string(head), "\r\n")
-				ok = scrapeLine.MatchString(lines[0])
-				for _, line := range lines[1:] {
-					ok = ok && scrapeField.MatchString(line)
-				}
-				if !ok || len(rest) > 0 {
-					mu.Lock()
-					wrong = string(head) + string(rest)
-					mu.Unlock()
+				if !isScrape(string(head)) || len(rest) > 0 {
+					wrong.Store(string(head) + string(rest))
 				}
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nx 1\n")
 			}
 		}
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go converse(c)
+	})
+	return func() string { return wrong.Swap("").(string) }
+}
+
+func isScrape(head string) bool {
+	lines := strings.Split(head, "\r\n")
+	for _, line := range lines[1:] {
+		if !scrapeField.MatchString(line) {
+			return false
 		}
-	}()
-	return func() string {
-		mu.Lock()
-		defer mu.Unlock()
-		out := wrong
-		wrong = ""
-		return out
 	}
+	return scrapeLine.MatchString(lines[0])
 }

@@ -1,0 +1,104 @@
+package socketdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// ID identifies a socket by its inode and the time at which that last changed. A socket
+// has another ID after it was removed and created again, or got another owner or mode.
+type ID struct {
+	dev, ino uint64
+	ctime    unix.Timespec
+}
+
+func newID(st *unix.Stat_t) ID { return ID{uint64(st.Dev), st.Ino, st.Ctim} }
+
+// Socket is a socket that Lookup or LookupPath found.
+type Socket struct {
+	ID   ID
+	dir  Dir
+	path string
+}
+
+// Lookup returns the socket that name means. The error wraps ErrNotFound (also if the
+// name is invalid), ErrNotSocket, ErrDenied, ErrNoDirectory, ErrBusy or ErrTimeout.
+func (d Dir) Lookup(ctx context.Context, name string) (Socket, error) {
+	if !ValidName(name) {
+		return Socket{}, errInvalidName
+	}
+	return d.LookupPath(ctx, d.path+"/"+name+Suffix)
+}
+
+// LookupPath returns the socket at path, which comes from the operator and may lie
+// outside the directory. If its last element is a symlink, that is not followed. Errors
+// are those of Lookup.
+func (d Dir) LookupPath(ctx context.Context, path string) (Socket, error) {
+	lookup := func() (Socket, error) { return d.lookup(path) }
+	return runWithDeadline(ctx, d, lookup, nil)
+}
+
+func (d Dir) lookup(path string) (Socket, error) {
+	var st unix.Stat_t
+	err := retryEINTR(func() error { return unix.Lstat(path, &st) })
+	if err != nil {
+		return Socket{}, d.lookupError(path, err)
+	}
+	if err := d.checkKind(path, st.Mode); err != nil {
+		return Socket{}, err
+	}
+	return Socket{ID: newID(&st), dir: d, path: path}, nil
+}
+
+// lookupError explains err, with which a system call on path failed.
+func (d Dir) lookupError(path string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		if err := d.check(); d.contains(path) && errors.Is(err, ErrNoDirectory) {
+			return err
+		}
+		return fmt.Errorf("%w: there is no %s; check that its service is running and listens there", ErrNotFound, path)
+	case errors.Is(err, fs.ErrPermission):
+		return d.searchDenied(path)
+	case isExhausted(err):
+		return fmt.Errorf("%w: looking up %s: %w", ErrBusy, path, err)
+	default:
+		return fmt.Errorf("%w: looking up %s: %w", ErrNoDirectory, path, err)
+	}
+}
+
+// checkKind returns an error unless mode, the st_mode of path, is that of a socket.
+func (d Dir) checkKind(path string, mode uint32) error {
+	var kind string
+	switch mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return nil
+	case unix.S_IFLNK:
+		return fmt.Errorf("%w: %s is a symlink, and Aegis does not follow symlinks; let the service listen there itself", ErrNotSocket, path)
+	case unix.S_IFDIR:
+		kind = "directory"
+	case unix.S_IFIFO:
+		kind = "FIFO"
+	case unix.S_IFREG:
+		kind = "regular file"
+	default:
+		kind = "device"
+	}
+	advice := "set the path of the socket itself in the targets file"
+	if d.contains(path) {
+		advice = "if nobody needs it, remove it and restart the service"
+	}
+	return fmt.Errorf("%w: %s is a %s, not a socket; %s", ErrNotSocket, path, kind, advice)
+}
+
+func retryEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
