@@ -1,6 +1,5 @@
-# What an address, a prefix and an address with a port are, by nixpkgs' lib alone,
-# so that a mistake is found while the configuration is evaluated and not when
-# the socket unit fails on the host.
+# Parses addresses, prefixes and host:port strings with nothing but nixpkgs' lib, so
+# that evaluation finds a mistake before the socket unit fails on the host.
 { lib }:
 let
   inherit (builtins)
@@ -16,7 +15,8 @@ let
 
   decimal = "(0|[1-9][0-9]{0,4})";
 
-  # The number that s is, or null: no sign, no leading zero, at most max.
+  # Parses s as a decimal number of at most max, without a sign or leading zeros.
+  # Returns null if it is not one.
   number =
     max: s:
     let
@@ -24,7 +24,7 @@ let
     in
     if match decimal s != null && n <= max then n else null;
 
-  # The bytes of an IPv4 address, or null.
+  # Returns the four bytes of an IPv4 address, or null.
   ipv4 =
     s:
     let
@@ -32,8 +32,8 @@ let
     in
     if length bytes == 4 && all (b: b != null) bytes then bytes else null;
 
-  # The eight 16-bit groups of an IPv6 address, or null. No zone ("%wg0"), and no
-  # IPv4 address at its end.
+  # Returns the eight 16-bit groups of an IPv6 address, or null. A zone ("%wg0") and
+  # an embedded IPv4 address are not accepted.
   ipv6 =
     s:
     let
@@ -46,14 +46,14 @@ let
           given
         else
           groupsOf (elemAt halves 0) ++ zeros ++ groupsOf (elemAt halves 1);
-      whole = if length halves == 1 then length given == 8 else length halves == 2 && length given <= 7;
+      complete = if length halves == 1 then length given == 8 else length halves == 2 && length given <= 7;
     in
-    if whole && all (g: match "[0-9a-fA-F]{1,4}" g != null) given then
+    if complete && all (g: match "[0-9a-fA-F]{1,4}" g != null) given then
       map lib.fromHexString groups
     else
       null;
 
-  # { groups; width; } of an address of either kind, or null.
+  # Returns { groups; width; } of an IPv4 or IPv6 address, or null.
   address =
     s:
     let
@@ -77,21 +77,21 @@ let
 
   powerOfTwo = n: foldl' (x: _: x * 2) 1 (genList (i: i) n);
 
-  # Whether every bit behind the first `bits` of the address is zero.
-  endsAt =
+  # Reports whether all bits after the first `bits` of the address are zero.
+  hostBitsAreZero =
     a: bits:
     all (x: x) (
       lib.imap0 (
         i: group:
         let
-          behind = lib.max 0 (lib.min a.width ((i + 1) * a.width - bits));
+          hostBits = lib.max 0 (lib.min a.width ((i + 1) * a.width - bits));
         in
-        bitAnd group (powerOfTwo behind - 1) == 0
+        bitAnd group (powerOfTwo hostBits - 1) == 0
       ) a.groups
     );
 in
 {
-  # { host; port; wildcard; loopback; } of "ADDRESS:PORT", or null.
+  # Returns { host; port; wildcard; loopback; } of "ADDRESS:PORT", or null.
   parseHostport =
     s:
     let
@@ -125,8 +125,8 @@ in
             ];
       };
 
-  # What is wrong with s as an address or a prefix, or null if it is one. The
-  # same that the daemon's -allow takes.
+  # Says what is wrong with s as an address or a prefix, or returns null if it is
+  # valid. It accepts what the -allow flag accepts.
   prefixProblem =
     s:
     let
@@ -135,9 +135,9 @@ in
       bits = number (bitsOf a) (elemAt parts 1);
     in
     if length parts > 2 || a == null || (length parts == 2 && bits == null) then
-      "is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16"
-    else if length parts == 2 && !endsAt a bits then
-      "has bits set behind its length: write the network's first address, or the address alone"
+      "is not an address or a prefix such as 10.100.0.0/24 or fda2::/16"
+    else if length parts == 2 && !hostBitsAreZero a bits then
+      "has bits set after the prefix length: write the first address of the network, or an address without a length"
     else
       null;
 }

@@ -1,11 +1,11 @@
-# What `nix flake check` builds: the package, the tests that only evaluate, the
-# alerts, the formatting, and every VM test.
+# What `nix flake check` builds: the package, the evaluation tests, the tests of the
+# alerts, the check of the formatting, and every VM test.
 { aegis, pkgs }:
 let
   inherit (pkgs) lib;
   package = aegis.packages.${pkgs.stdenv.hostPlatform.system}.aegis;
 
-  # Each failure on a line of its own, for a person.
+  # One line for each failure.
   failures = map (f: "${f.name}: expected ${toJSON f.expected}, got ${toJSON f.result}") (
     import ./tests/eval { inherit lib; }
   );

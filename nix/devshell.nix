@@ -1,4 +1,4 @@
-# What it takes to work on Aegis: Go with its tools, and a Prometheus to try it.
+# The development shell: Go with its tools, and a Prometheus to try Aegis with.
 {
   mkShell,
   aegis,

@@ -1,7 +1,7 @@
-# NixOS' exporters that can be moved behind Aegis: their program takes its
-# listeners from systemd (--web.systemd-socket of Prometheus' exporter-toolkit),
-# their NixOS module passes extraFlags on, and what they have to say is at
-# /metrics. Not so blackbox, json and snmp, which are asked at /probe and the like.
+# NixOS' exporters that can run behind Aegis. Their program accepts a listener from
+# systemd (--web.systemd-socket of Prometheus' exporter-toolkit), their NixOS module
+# has extraFlags, and they serve their metrics at /metrics. blackbox, json and snmp
+# are missing because they serve metrics at other paths, such as /probe.
 [
   "bind"
   "chrony"

@@ -1,9 +1,9 @@
-# The module with the flake's own package: built with the nixpkgs it was tested
-# with, and knowing its revision.
+# The module with the flake's own package, which is built with the nixpkgs that it
+# was tested with and knows its revision.
 aegis:
 { lib, pkgs, ... }:
 {
-  # Imported twice, as by two profiles of a fleet, it is one module.
+  # Importing the module twice, for example from two profiles, is not an error.
   key = "tulpa.dev/cadey/aegis";
   _file = "aegis.nixosModules.aegis";
 

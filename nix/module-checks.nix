@@ -1,5 +1,4 @@
-# What can be wrong with the settings of Aegis on NixOS, found at evaluation and
-# said in words to act on.
+# Finds mistakes in the options at evaluation. Each message says what to do.
 { config, lib, ... }:
 let
   cfg = config.within.services.aegis;
@@ -8,7 +7,7 @@ let
   inherit (import ./address.nix { inherit lib; }) parseHostport prefixProblem;
   address = parseHostport cfg.hostport;
 
-  under = lib.any (folder: cfg.sockdir == folder || lib.hasPrefix "${folder}/" cfg.sockdir);
+  under = lib.any (dir: cfg.sockdir == dir || lib.hasPrefix "${dir}/" cfg.sockdir);
   service = config.systemd.services.aegis.serviceConfig;
   isOff =
     value:
@@ -23,14 +22,14 @@ let
 
   badPrefixes = lib.filter (prefix: prefixProblem prefix != null) cfg.allowedScrapers;
 
-  forNobody = lib.attrNames (
+  allowingNobody = lib.attrNames (
     lib.filterAttrs (
       _: target: target.allow != null && target.allow.addresses == [ ] && target.allow.certificates == [ ]
     ) cfg.targets
   );
 
-  # For others there is nothing behind the port, so what lets them in is a mistake.
-  forOthers =
+  # Options that let other hosts connect. On a loopback address they have no effect.
+  remoteOptions =
     lib.optional cfg.openFirewall "openFirewall"
     ++ lib.optional (cfg.firewallInterfaces != [ ]) "firewallInterfaces"
     ++ lib.optional (cfg.allowedScrapers != [ ]) "allowedScrapers";
@@ -40,8 +39,8 @@ in
     lib.optional (enabledExporters != [ ]) {
       assertion = cfg.enable;
       message = ''
-        ${option}.exporters.${lib.head enabledExporters}.enable moves the exporter behind Aegis, which is not enabled.
-        Set ${option}.enable = true, or use services.prometheus.exporters.${lib.head enabledExporters} alone.
+        ${option}.exporters.${lib.head enabledExporters}.enable runs the exporter behind Aegis, but Aegis is not enabled.
+        Set ${option}.enable = true, or use only services.prometheus.exporters.${lib.head enabledExporters}.
       '';
     }
     ++ lib.optionals cfg.enable (
@@ -49,17 +48,17 @@ in
         {
           assertion = address != null;
           message = ''
-            ${option}.hostport is "${cfg.hostport}", which is no address and port.
-            Write an IPv4 address and a port, "10.100.0.2:31337", or an IPv6 address in brackets and a port,
-            "[fda2::2]:31337". The port is from 1 to 65535. Host names are not taken: write the address.
+            ${option}.hostport is "${cfg.hostport}", which is not an address with a port.
+            Write an IPv4 address and a port, such as "10.100.0.2:31337", or an IPv6 address in brackets and a port, such as
+            "[fda2::2]:31337". The port must be from 1 to 65535. Host names are not accepted.
           '';
         }
         {
           assertion = builtins.match "(/[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]*)+" cfg.sockdir != null;
           message = ''
-            ${option}.sockdir is "${cfg.sockdir}", which is no folder Aegis can be given.
-            Write an absolute path without a slash at its end, such as "/srv/within/run", of letters, digits and . _ - @ : +
-            only, no part of it beginning with a dot.
+            ${option}.sockdir is "${cfg.sockdir}", which is not a path that Aegis accepts.
+            Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
+            . _ - @ : + and none of its parts may begin with a dot.
           '';
         }
         {
@@ -72,8 +71,8 @@ in
               "/sys"
             ];
           message = ''
-            ${option}.sockdir is "${cfg.sockdir}", which the service of Aegis never sees.
-            Choose a folder such as "/srv/within/run" or "/run/metrics".
+            ${option}.sockdir is "${cfg.sockdir}", which the service cannot see.
+            Choose another directory, such as "/srv/within/run" or "/run/metrics".
           '';
         }
         {
@@ -84,8 +83,8 @@ in
             ]
             -> isOff service.ProtectHome || service.ProtectHome == "read-only";
           message = ''
-            ${option}.sockdir is "${cfg.sockdir}", and the service of Aegis does not see homes (ProtectHome=true).
-            Choose a folder such as "/srv/within/run", or let it see them:
+            ${option}.sockdir is "${cfg.sockdir}", but the service cannot see home directories (ProtectHome=true).
+            Choose another directory, such as "/srv/within/run", or let the service see them:
               systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
           '';
         }
@@ -97,16 +96,16 @@ in
             ]
             -> isOff service.PrivateTmp;
           message = ''
-            ${option}.sockdir is "${cfg.sockdir}", and the service of Aegis has temporary folders of its own (PrivateTmp=).
-            Everyone may make files there, so choose a folder such as "/srv/within/run"; or, if you know better:
+            ${option}.sockdir is "${cfg.sockdir}", but the service has its own /tmp and /var/tmp (PrivateTmp=).
+            Every user can create files there, so choose another directory, such as "/srv/within/run". If you accept that, set:
               systemd.services.aegis.serviceConfig.PrivateTmp = false;
           '';
         }
         {
           assertion = cfg.openFirewall -> cfg.firewallInterfaces == [ ];
           message = ''
-            ${option}.openFirewall opens the port on every interface, ${option}.firewallInterfaces on ${lib.concatStringsSep ", " cfg.firewallInterfaces} only.
-            Set one of the two.
+            ${option}.openFirewall opens the port on every interface, but ${option}.firewallInterfaces only on ${lib.concatStringsSep ", " cfg.firewallInterfaces}.
+            Set only one of the two.
           '';
         }
       ]
@@ -119,24 +118,24 @@ in
       ++ map (name: {
         assertion = false;
         message = ''
-          ${option}.targets.${name}.allow names nobody.
-          Leave it out where everyone may scrape ${name}, or set enabled = false.
+          ${option}.targets.${name}.allow is empty, so nobody may scrape ${name}.
+          If everybody may, remove allow. If nobody may, set enabled = false instead.
         '';
-      }) forNobody
+      }) allowingNobody
     );
 
   warnings = lib.optionals cfg.enable (
-    lib.optional (address != null && address.loopback && forOthers != [ ]) ''
-      ${option}.hostport is "${cfg.hostport}", where only this host connects, so ${lib.concatStringsSep " and " forOthers} will let nobody else in.
-      For a Prometheus on another host, set hostport to the address that it reaches.
+    lib.optional (address != null && address.loopback && remoteOptions != [ ]) ''
+      ${option}.hostport is "${cfg.hostport}", which only this host can reach, so ${lib.concatStringsSep " and " remoteOptions} will have no effect.
+      For a Prometheus on another host, set hostport to an address that it can reach.
     ''
     ++ lib.concatMap (
       name:
       lib.optional config.services.prometheus.exporters.${name}.openFirewall ''
         services.prometheus.exporters.${name}.openFirewall opens TCP port ${
           toString config.services.prometheus.exporters.${name}.port
-        }, where nobody listens any more:
-        ${option}.exporters.${name} has moved the exporter to ${cfg.sockdir}/${name}.sock.
+        }, but the exporter no longer listens there:
+        ${option}.exporters.${name} moved it to ${cfg.sockdir}/${name}.sock.
       ''
     ) enabledExporters
   );

@@ -1,9 +1,10 @@
-# Aegis on NixOS. What the two units say stands in units.nix.
+# The NixOS module of Aegis. units.nix defines the two units.
 #
-# Where this departs from the original module: there is no home directory, since the
-# service writes nothing; no shell script around the program, since its flags say it
-# all; and a socket unit, so that a restart loses no scrape, an address can be bound
-# before its interface exists, and the service needs no network at all.
+# This module differs from the original one in three ways. The user has no home
+# directory, because the service writes nothing. No shell script wraps the program,
+# because its flags are enough. A socket unit holds the listener, so that a restart
+# loses no scrape, Aegis can listen on an address before its interface exists, and
+# the service needs no network.
 {
   config,
   lib,
@@ -30,7 +31,7 @@ let
 
   targetsFile = "aegis/targets.yml";
 
-  # JSON is YAML. What is not set is not said.
+  # JSON is YAML. Options that are not set are left out.
   targets = builtins.toJSON {
     targets = lib.mapAttrs (
       _: target:
@@ -44,8 +45,8 @@ let
     ) cfg.targets;
   };
 
-  # What is set in systemd.services.aegis.serviceConfig and the like takes the
-  # place of Aegis' own without mkForce.
+  # Lets users override these settings, for example in
+  # systemd.services.aegis.serviceConfig, without mkForce.
   overridable = lib.mapAttrs (_: lib.mkDefault);
 
   settingsOf =
@@ -65,15 +66,14 @@ in
       default = false;
       example = true;
       description = ''
-        Lets a Prometheus on another machine scrape the services of this one that
-        listen on Unix sockets. `GET /NAME` on {option}`hostport` is `GET /metrics`
-        on `NAME.sock` in {option}`sockdir`.
+        Lets a Prometheus on another machine scrape the services of this machine that
+        listen on Unix sockets. `GET /NAME` on {option}`hostport` becomes
+        `GET /metrics` on `NAME.sock` in {option}`sockdir`.
 
-        Nothing else needs to be set. There is then a socket unit `aegis.socket`, a
-        hardened service `aegis.service` that starts with the first scrape, a user
-        `aegis`, a group `within`, and the folder. What stands in their
-        `serviceConfig` and `socketConfig` can be set otherwise the usual way, without
-        `mkForce`:
+        No other option is required. The module creates a socket unit `aegis.socket`,
+        a hardened service `aegis.service` that starts with the first scrape, a user
+        `aegis`, a group `within`, and the directory. To change the units, set their
+        `serviceConfig` or `socketConfig`; `mkForce` is not needed:
 
         ```nix
         systemd.services.aegis.serviceConfig.MemoryMax = "1G";
@@ -86,8 +86,8 @@ in
       default = pkgs.callPackage ./package.nix { };
       defaultText = lib.literalExpression "aegis.packages.\${system}.default";
       description = ''
-        The Aegis to run. Its program has to be linked statically: the service may
-        run nothing else, and so no loader either.
+        The package of Aegis. Its program must be statically linked, because the
+        hardened service cannot execute anything else, so it cannot run a loader.
       '';
     };
 
@@ -96,10 +96,10 @@ in
       default = "[::1]:31337";
       example = "[fda2::1]:31337";
       description = ''
-        The address and port to listen on. The default is for a Prometheus on this
-        host; for one on another, give the address of the tunnel. An IPv6 address
-        stands in brackets, `[::]:31337` takes IPv4 too, and a host name is not
-        taken, for what it means could change.
+        The address and port to listen on. Only a Prometheus on this host can reach
+        the default; for a Prometheus on another host, use the address of this host
+        in the tunnel. Write an IPv6 address in brackets. `[::]:31337` accepts IPv4
+        too. Host names are not accepted, because their address could change.
 
         The address may belong to an interface that does not exist yet, such as a
         WireGuard tunnel that comes up after boot.
@@ -111,18 +111,18 @@ in
       default = "/srv/within/run";
       example = "/run/metrics";
       description = ''
-        The folder of sockets. Where there is none it is made, mode 0770, owner root,
-        group within; one that exists is left as it is, and so is one that another
-        tmpfiles rule makes, which may give it another mode:
+        The directory of sockets. If it does not exist, the module creates it with
+        mode 0770, owner root and group within. An existing directory is not changed.
+        To choose another mode, set your own tmpfiles rule, which takes precedence:
 
         ```nix
         systemd.tmpfiles.rules = [ "d /srv/within/run 0750 root within" ];
         ```
 
-        It may also be mounted later. The service sees no home and no temporary
-        folder, so it cannot be under /home, /root, /tmp or /var/tmp unless the
-        service's hardening is relaxed, nor under /run/user at all. Under /var the
-        module does what is needed.
+        It may also be mounted later. The service cannot see /home, /root, /tmp and
+        /var/tmp, so the directory must not be there unless you relax the hardening of
+        the service. It can never be in /run/user. If it is in /var, the module makes
+        /var visible to the service.
       '';
     };
 
@@ -131,8 +131,9 @@ in
       default = false;
       description = ''
         Opens the port of {option}`hostport` in the firewall, on every interface.
-        Everyone who reaches it can read all metrics: prefer
-        {option}`firewallInterfaces`, or name who may in {option}`allowedScrapers`.
+        Everybody who reaches it can then read all metrics, so prefer
+        {option}`firewallInterfaces`, or list your scrapers in
+        {option}`allowedScrapers`.
       '';
     };
 
@@ -141,8 +142,8 @@ in
       default = [ ];
       example = [ "wg0" ];
       description = ''
-        Opens the port of {option}`hostport` in the firewall, on these interfaces
-        only.
+        Opens the port of {option}`hostport` in the firewall, only on these
+        interfaces.
       '';
     };
 
@@ -154,14 +155,14 @@ in
         "fda2::/16"
       ];
       description = ''
-        The addresses and prefixes that may connect; none given, everyone who reaches
-        the port. Aegis closes other connections at once, counts them in
-        `aegis_refused_connections_total`, and logs one a minute; the kernel drops
-        them even before that (`IPAddressDeny=` on the socket unit), where it has
-        cgroups with BPF.
+        The addresses and prefixes that may connect; if empty, every address may.
+        The kernel drops packets from other addresses (`IPAddressDeny=` on the socket
+        unit) if it supports cgroups with BPF. Aegis closes any connection that still
+        gets through, counts it in `aegis_rejected_connections_total`, and logs one a
+        minute.
 
-        This host itself is not implied. To scrape or to look from here too, add
-        `"::1"` and `"127.0.0.1"`.
+        This host is not included automatically. To connect from it too, add `"::1"`
+        and `"127.0.0.1"`.
       '';
     };
 
@@ -178,9 +179,8 @@ in
         }
       '';
       description = ''
-        What goes for single targets and cannot be known from the folder. A target
-        that works as it is needs nothing here. A change reloads Aegis; it does not
-        restart it.
+        Settings for individual targets. A target that works without settings does
+        not need an entry. A change reloads Aegis and does not restart it.
       '';
     };
 
@@ -191,9 +191,9 @@ in
       description = ''
         A file that turns on TLS, client certificates or passwords, in the
         [format](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md)
-        of every Prometheus exporter. It and what it names must be readable for the
-        user `aegis`, and not under /var or /home, which the service does not see. Keys
-        from there are handed over by systemd:
+        of every Prometheus exporter. The user `aegis` must be able to read it and the
+        files that it names. They must not be in /var or /home, which the service
+        cannot see. To use a key from there, let systemd pass it to the service:
 
         ```nix
         systemd.services.aegis.serviceConfig.LoadCredential = [
@@ -201,7 +201,9 @@ in
         ];
         ```
 
-        and are `/run/credentials/aegis.service/key.pem` in the file.
+        In the file, its path is then `/run/credentials/aegis.service/key.pem`.
+        systemd copies the key only when the service starts, so after a renewal run
+        `systemctl try-restart aegis`.
       '';
     };
 
@@ -212,9 +214,9 @@ in
         example = true;
         description = ''
           Runs NixOS' {option}`services.prometheus.exporters.${name}` on the Unix
-          socket `${name}.sock` in {option}`sockdir` instead of a TCP port, so that it
-          is scraped through Aegis as `GET /${name}`. Its other options are used as
-          ever:
+          socket `${name}.sock` in {option}`sockdir` instead of a TCP port, so that
+          Prometheus scrapes it through Aegis as `GET /${name}`. Its other options work
+          as before:
 
           ```nix
           within.services.aegis.exporters.${name}.enable = true;
@@ -234,8 +236,8 @@ in
         };
         users.groups.within = { };
 
-        # Of rules for the same path the one in the file that sorts first is taken,
-        # so this one yields to any other. A colon: not for what exists already.
+        # systemd-tmpfiles uses the first rule for a path, in the order of file names,
+        # so "zz" lets any other rule win. A colon means: only when creating it.
         systemd.tmpfiles.settings.zz-aegis.${cfg.sockdir}.d = {
           mode = ":0770";
           user = ":root";
@@ -247,18 +249,18 @@ in
         };
         systemd.services.aegis = units.service // {
           serviceConfig = overridable units.service.serviceConfig;
-          # A new generation restarts the service only. By default NixOS would close
-          # the socket at the beginning of the switch and open it at the end.
+          # Makes a switch restart only the service. By default, NixOS would close the
+          # socket when the switch begins and open it again when the switch ends.
           stopIfChanged = false;
           reloadTriggers = lib.optional (cfg.targets != { }) targets;
         };
         environment.etc = lib.mkIf (cfg.targets != { }) { ${targetsFile}.text = targets; };
         environment.systemPackages = [ cfg.package ]; # for aegis check
 
-        # And so a socket whose settings have changed has to be seen to here: NixOS
-        # leaves it as it is, and it would be without a listener.
+        # With stopIfChanged = false, NixOS does not restart the socket when its
+        # settings change, so this unit does.
         systemd.services.aegis-rebind = {
-          description = "Opens the socket of Aegis anew where its settings have changed";
+          description = "Restart aegis.socket after its settings change";
           wantedBy = [ "multi-user.target" ];
           after = [ "aegis.socket" ];
           before = [ "aegis.service" ];
@@ -295,13 +297,13 @@ in
         systemd.sockets = lib.mapAttrs' (
           name: _:
           lib.nameValuePair "prometheus-${name}-exporter" {
-            description = "Where Aegis asks the ${name} exporter for metrics";
+            description = "Prometheus ${name} exporter socket";
             wantedBy = [ "sockets.target" ];
             listenStreams = [ "${cfg.sockdir}/${name}.sock" ];
             socketConfig = overridable {
               SocketGroup = "within";
               SocketMode = "0660";
-              # A socket left behind would be a target that fails.
+              # A leftover socket would be a target that fails.
               RemoveOnStop = true;
             };
           }
@@ -312,7 +314,7 @@ in
           lib.nameValuePair "prometheus-${name}-exporter" rec {
             requires = [ "prometheus-${name}-exporter.socket" ];
             after = requires;
-            # NixOS opens a changed socket anew only together with its service.
+            # NixOS restarts a changed socket only together with its service.
             restartTriggers = [ (settingsOf "prometheus-${name}-exporter") ];
           }
         ) exporters;

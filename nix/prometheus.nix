@@ -1,30 +1,29 @@
-# What the host of a Prometheus needs of Aegis: functions on plain attributes,
-# which services.prometheus takes, and what Grafana shows of it. The names of a
-# flake's lib.
+# The flake's lib, for the hosts of Prometheus and Grafana: functions that return
+# plain attributes for services.prometheus, the alerts, and the dashboard.
 { lib }:
 let
   inherit (import ./address.nix { inherit lib; }) parseHostport;
 
-  # The job of Aegis' own metrics, by which alerts.json finds them.
+  # The job name of Aegis' own metrics. alerts.json selects them by it.
   job = "aegis";
 
   checked =
     host:
     lib.throwIf (parseHostport host == null && builtins.match "[A-Za-z0-9][A-Za-z0-9._-]*:[0-9]{1,5}" host == null)
-      "aegis.lib.scrapeConfig: \"${host}\" in hosts is no address and port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
+      "aegis.lib.scrapeConfig: \"${host}\" in hosts is not an address with a port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
       host;
 in
 {
-  # One scrape configuration for every service on every host: it asks each host
-  # what there is to scrape, and scrapes Aegis' own metrics as job "aegis".
+  # Returns one scrape configuration for every service on every host. Prometheus
+  # discovers the targets of each host and scrapes Aegis' own metrics as job "aegis".
   #
   #   services.prometheus.scrapeConfigs = [
   #     (aegis.lib.scrapeConfig { hosts = [ "[fda2::1]:31337" "[fda2::2]:31337" ]; })
   #   ];
   #
-  # Beside hosts it takes refreshInterval, how often a host is asked what there
-  # is, and whatever else a scrape configuration has, such as scrape_interval;
-  # scheme and credentials hold for discovery too.
+  # refreshInterval sets how often Prometheus asks each host for its targets. All
+  # other arguments, such as scrape_interval, become part of the scrape
+  # configuration. scheme and credentials apply to discovery too.
   scrapeConfig =
     {
       hosts,
@@ -60,9 +59,10 @@ in
       "refreshInterval"
     ];
 
-  # The hosts among a flake's nixosConfigurations that enable Aegis, for
-  # scrapeConfig: each by its hostport, or, where that is every address, by the
-  # name of the host. One that listens on loopback is left out, with a warning.
+  # Returns the hosts for scrapeConfig: the hostport of each of the flake's
+  # nixosConfigurations that enable Aegis. If the hostport is a wildcard address, it
+  # uses the host name instead. It skips a host that listens on loopback, with a
+  # warning.
   #
   #   hosts = aegis.lib.hosts self.nixosConfigurations;
   hosts =
@@ -78,33 +78,33 @@ in
         if !cfg.enable then
           [ ]
         else if address == null then
-          throw "aegis.lib.hosts: within.services.aegis.hostport of ${name} is \"${cfg.hostport}\", which is no address and port"
+          throw "aegis.lib.hosts: within.services.aegis.hostport of ${name} is \"${cfg.hostport}\", which is not an address with a port"
         else if address.wildcard then
           [ "${config.networking.fqdnOrHostName}:${toString address.port}" ]
         else if address.loopback then
           lib.warn
-            "aegis.lib.hosts: ${name} is left out, its within.services.aegis.hostport ${cfg.hostport} is for itself only"
+            "aegis.lib.hosts: skipping ${name}, because only ${name} itself can reach its within.services.aegis.hostport, ${cfg.hostport}"
             [ ]
         else
           [ cfg.hostport ]
       ) nixosConfigurations
     );
 
-  # Alerts, a rule file:
+  # The path of a rule file with the alerts:
   #
   #   services.prometheus.ruleFiles = [ aegis.lib.alertRules ];
   #
-  # Not services.prometheus.rules: NixOS puts those into one file, one after the
-  # other, and of two documents in it Prometheus reads the first.
+  # Do not use services.prometheus.rules: NixOS concatenates those into one file, and
+  # Prometheus reads only the first document of a file.
   #
-  # AegisTargetFailing does not fire while a scrape now and then succeeds: a
-  # person's, or one of a tighter deadline, may fail beside it. Its twelve minutes
-  # hold two samples even of a job that is scraped every five. AegisTargetGone is
-  # made from the series of `up` and not from Aegis' own, so that it also sees a
-  # target that went while Aegis was restarted.
+  # AegisTargetFailing does not fire while some scrapes succeed, because scrapes by a
+  # person or with a shorter timeout may fail at the same time. Its window of twelve
+  # minutes holds two samples even if Prometheus scrapes every five minutes.
+  # AegisTargetGone uses `up` instead of Aegis' own series, so that it also notices a
+  # target that disappeared while Aegis restarted.
   alertRules = ./alerts.json;
 
-  # A dashboard for Grafana, which takes folders of them:
+  # The path of a Grafana dashboard. Grafana reads directories of them:
   #
   #   environment.etc."grafana-dashboards/aegis.json".source = aegis.lib.dashboard;
   #   services.grafana.provision.dashboards.settings.providers = [

@@ -1,5 +1,5 @@
-# What can be said of a single target: what the targets file has, in the same
-# words.
+# The settings of one target. The options have the names of the keys in the targets
+# file.
 { lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -17,11 +17,11 @@ in
   options = {
     path = unset (types.strMatching "/[^?# ]*") {
       example = "/internal/metrics";
-      description = "What to ask for instead of `/metrics`.";
+      description = "The path to request instead of `/metrics`.";
     };
     socket = unset (types.strMatching "/.*[^/]") {
       example = "/run/rpm-ostreed.promsock";
-      description = "Where the socket is, if not in {option}`within.services.aegis.sockdir`.";
+      description = "The path of the socket, if it is not in {option}`within.services.aegis.sockdir`.";
     };
     protocol =
       unset
@@ -31,8 +31,8 @@ in
         ])
         {
           description = ''
-            `raw` for a socket that writes its metrics to whoever connects, and closes,
-            without HTTP.
+            The protocol that the service speaks. A `raw` service does not use HTTP: it
+            writes its metrics to every client that connects and closes the connection.
           '';
         };
     labels = mkOption {
@@ -41,11 +41,11 @@ in
       example = {
         team = "printers";
       };
-      description = "Labels that discovery adds.";
+      description = "Labels to add in service discovery.";
     };
     timeout = unset types.str {
       example = "5s";
-      description = "How long a scrape may take, if that is less than the scraper waits.";
+      description = "The maximum duration of a scrape. It can only shorten the timeout of the scraper.";
     };
     enabled = mkOption {
       type = types.bool;
@@ -58,15 +58,15 @@ in
           type = types.listOf types.str;
           default = [ ];
           example = [ "10.100.0.1" ];
-          description = "Addresses and prefixes of scrapers that may see the target.";
+          description = "Addresses and prefixes of the scrapers that may see and scrape the target.";
         };
         certificates = mkOption {
           type = types.listOf types.str;
           default = [ ];
           example = [ "prometheus.example.org" ];
-          description = "Common names or DNS names of client certificates that may.";
+          description = "Common names or DNS names of the client certificates that may see and scrape the target.";
         };
       };
-    }) { description = "Who may see and scrape the target; not set, everyone."; };
+    }) { description = "Who may see and scrape the target; if not set, everybody may."; };
   };
 }

@@ -1,14 +1,14 @@
-# The two units of Aegis, in the attributes that NixOS' systemd.sockets.<name>
-# and systemd.services.<name> take. Written once: the module uses them on NixOS,
-# and nix/systemd holds them rendered for everyone else. Nothing but builtins.
+# The two units of Aegis, as attributes for NixOS' systemd.sockets.<name> and
+# systemd.services.<name>. They are written only here: the NixOS module uses them,
+# and nix/systemd has them rendered as unit files. Uses nothing but builtins.
 {
-  exe, # path of the aegis program, statically linked
+  exe, # path of the aegis program, which must be statically linked
   hostport ? "[::1]:31337",
   sockdir ? "/srv/within/run",
-  allow ? [ ], # addresses and prefixes that may connect; none: all
+  allow ? [ ], # addresses and prefixes that may connect; empty: all
   targetsFile ? null, # path of the targets file
-  webConfigFile ? null, # path of the file for TLS and authentication
-  sockets ? [ ], # paths of sockets outside of sockdir
+  webConfigFile ? null, # path of the web file: TLS and authentication
+  sockets ? [ ], # paths of sockets outside sockdir
 }:
 let
   inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) ([ sockdir ] ++ sockets);
@@ -16,21 +16,21 @@ let
 in
 {
   socket = {
-    description = "Where Prometheus asks Aegis for metrics";
+    description = "Aegis metrics proxy socket";
     documentation = [ "https://tulpa.dev/cadey/aegis" ];
     wantedBy = [ "sockets.target" ];
     listenStreams = [ hostport ];
     socketConfig = {
       # A WireGuard address may not exist yet at boot.
       FreeBind = true;
-      # Scrapers that come during a restart wait here.
+      # Scrapers that connect during a restart wait here.
       Backlog = 4096;
-      # By default a service that fails at each start takes its socket down with
-      # it. PollLimitIntervalSec= still spaces the attempts.
+      # By default, systemd closes the socket of a service that keeps failing to
+      # start. PollLimitIntervalSec= still limits how often it tries.
       TriggerLimitIntervalSec = 0;
     }
-    # A second wall before -allow. It stands on the socket unit: the service's own
-    # does not apply to a listener it inherits.
+    # The kernel filters too, before -allow does. The filter must be on the socket
+    # unit: the service's own does not apply to a listener that it inherits.
     // optionalAttrs (allow != [ ]) {
       IPAddressDeny = "any";
       IPAddressAllow = allow;
@@ -38,12 +38,12 @@ in
   };
 
   service = {
-    description = "Aegis, metrics of services on Unix sockets for a remote Prometheus";
+    description = "Aegis metrics proxy for services on Unix sockets";
     documentation = [ "https://tulpa.dev/cadey/aegis" ];
     requires = [ "aegis.socket" ];
     after = [ "aegis.socket" ];
-    # Restarts are spaced (RestartSec= and on) instead of counted: a limit that is
-    # hit fails the socket unit too, and every scrape until someone steps in.
+    # No start limit: reaching it would fail the socket unit too, and every scrape
+    # until somebody intervenes. RestartSec= and RestartSteps= space the restarts.
     startLimitIntervalSec = 0;
     serviceConfig = {
       Type = "notify-reload";
@@ -67,18 +67,18 @@ in
       RestartMaxDelaySec = "10s";
       WatchdogSec = "10s";
       TimeoutStartSec = "10s";
-      # A stop finishes the scrapes under way, for about six seconds at most.
+      # On a stop, Aegis finishes the scrapes in flight, which takes up to six seconds.
       TimeoutStopSec = "15s";
 
-      # A descriptor for each connection of a scraper and each to a service.
+      # Each client connection and each connection to a service needs a descriptor.
       LimitNOFILE = 65536;
       MemoryMax = "256M";
-      # Threads of the Go runtime: one for each processor, and one for each
-      # system call that blocks, as on a file system that hangs.
+      # The Go runtime needs a thread for each processor, and one for each blocking
+      # system call, for example on a file system that hangs.
       TasksMax = 256;
 
-      # The listener is inherited, so the service needs no network of its own.
-      # AF_UNIX is for the services behind, and to tell systemd.
+      # The service inherits its listener, so it needs no network of its own. It
+      # needs AF_UNIX to connect to services and to notify systemd.
       PrivateNetwork = true;
       RestrictAddressFamilies = "AF_UNIX";
       IPAddressDeny = "any";
@@ -96,14 +96,14 @@ in
       RemoveIPC = true;
       PrivateIPC = true;
 
-      # Nothing can be written. Connecting to a socket is no writing.
+      # The service can write to no file. Connecting to a socket is still possible.
       ProtectSystem = "strict";
       ProtectHome = true;
       PrivateTmp = "disconnected";
       PrivateMounts = true;
       InaccessiblePaths = "-/run/dbus -/run/user";
       UMask = "0777";
-      # One program can be run: this one, and it needs no loader.
+      # The service can execute only its own program, which needs no loader.
       NoExecPaths = "/";
       ExecPaths = exe;
       MemoryDenyWriteExecute = true;
@@ -117,16 +117,16 @@ in
       ProtectKernelLogs = true;
       ProtectKernelModules = true;
       ProtectKernelTunables = true;
-      # /proc/self/fd is how a socket is connected to; nothing else in /proc is
-      # needed.
+      # Aegis connects to sockets through /proc/self/fd and needs nothing else in
+      # /proc.
       ProtectProc = "invisible";
       ProcSubset = "pid";
 
       SystemCallArchitectures = "native";
       SystemCallErrorNumber = "EPERM";
-      # What the Go runtime and a relay use, and nothing else: no groups of which
-      # a part would do. Beside these there is always @default. A call that is
-      # not here fails with EPERM, it does not kill.
+      # Only what the Go runtime and Aegis use; systemd adds @default. A group is
+      # listed only if all of it is needed. Any other call fails with EPERM instead
+      # of killing the process.
       SystemCallFilter = [
         "@basic-io @io-event @signal"
         "accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
@@ -134,8 +134,9 @@ in
         "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
       ];
     }
-    # Nothing of /var is needed, unless the sockets are there. Binding their
-    # folder into an empty /var would not do: made anew, it would be lost.
+    # Aegis needs nothing in /var, unless the sockets are there. A bind mount of
+    # their directory into an empty /var would not do: it would keep pointing to the
+    # old directory after somebody recreates it.
     // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; };
   };
 }

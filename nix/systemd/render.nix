@@ -1,6 +1,5 @@
-# Renders nix/units.nix as unit files: the text NixOS makes of the same
-# attributes, for systems without Nix and for the end-to-end test. After a change
-# of nix/units.nix:
+# Renders nix/units.nix as unit files, for systems without Nix and for the
+# end-to-end test. After a change to nix/units.nix, run:
 #
 #   .ci/nix render
 {
@@ -15,16 +14,16 @@ let
       "false"
     else
       toString v;
-  # A list is an option given several times.
+  # A list becomes one line for each element.
   option = name: v: map (v: "${name}=${value v}\n") (if builtins.isList v then v else [ v ]);
   options = attrs: builtins.concatLists (builtins.attrValues (builtins.mapAttrs option attrs));
   section = name: lines: "[${name}]\n" + builtins.concatStringsSep "" lines;
 
-  about = unit: option "Description" unit.description ++ option "Documentation" unit.documentation;
+  header = unit: option "Description" unit.description ++ option "Documentation" unit.documentation;
 in
 {
   "aegis.socket" = builtins.concatStringsSep "\n" [
-    (section "Unit" (about units.socket))
+    (section "Unit" (header units.socket))
     (section "Socket" (
       option "ListenStream" units.socket.listenStreams ++ options units.socket.socketConfig
     ))
@@ -32,7 +31,7 @@ in
   ];
   "aegis.service" = builtins.concatStringsSep "\n" [
     (section "Unit" (
-      about units.service
+      header units.service
       ++ option "Requires" units.service.requires
       ++ option "After" units.service.after
       ++ option "StartLimitIntervalSec" units.service.startLimitIntervalSec

@@ -1,4 +1,5 @@
-# NixOS' own exporters, moved from their ports to sockets behind Aegis.
+# NixOS' own exporters serve their metrics on sockets behind Aegis instead of on
+# their TCP ports.
 { aegis }:
 {
   name = "aegis-exporters";
@@ -6,10 +7,10 @@
   nodes.host =
     { config, lib, ... }:
     {
-      # Whatever nixpkgs renames or drops is found here.
+      # Finds exporters that nixpkgs renamed or removed.
       assertions = map (name: {
         assertion = config.services.prometheus.exporters ? ${name};
-        message = "NixOS has no exporter ${name}, which nix/exporters.nix names.";
+        message = "nix/exporters.nix lists the exporter ${name}, which NixOS does not have.";
       }) (import ../exporters.nix);
 
       imports = [ aegis.nixosModules.default ];
@@ -20,7 +21,7 @@
       };
       services.prometheus.exporters.node.enabledCollectors = [ "systemd" ];
 
-      specialisation.without.configuration.within.services.aegis.exporters.node.enable =
+      specialisation.without-node.configuration.within.services.aegis.exporters.node.enable =
         lib.mkForce false;
       system.switch.enable = true;
     };
@@ -40,12 +41,12 @@
     assert "node_systemd_unit_state" in scrape("node")
     assert "systemd_unit_state" in scrape("systemd")
 
-    with subtest("their ports are closed"):
+    with subtest("nothing listens on the TCP ports of the exporters"):
         for port in [9100, 9558]:
             host.fail(f"curl --silent --max-time 5 http://localhost:{port}/metrics")
 
-    with subtest("one that is switched off leaves no target that fails"):
-        host.succeed("/run/booted-system/specialisation/without/bin/switch-to-configuration test >&2")
+    with subtest("disabling an exporter removes its target"):
+        host.succeed("/run/booted-system/specialisation/without-node/bin/switch-to-configuration test >&2")
         host.fail("test -e /srv/within/run/node.sock")
         targets = scrape("-/sd")
         assert '"node"' not in targets and '"systemd"' in targets, targets

@@ -1,11 +1,11 @@
-# What the README's first screen promises: enabled on one machine, scraped by a
-# real Prometheus on another.
+# Aegis runs on one machine and a real Prometheus scrapes it from another, configured
+# as on the first screen of the README.
 { aegis }:
 {
   name = "aegis-remote";
 
   nodes = {
-    # Nothing but enable: listens on loopback.
+    # With nothing but enable, Aegis listens on loopback.
     alone = {
       imports = [ aegis.nixosModules.default ];
       within.services.aegis.enable = true;
@@ -31,7 +31,7 @@
 
 
     def finds(query):
-        """A command that succeeds if Prometheus has series for the query."""
+        """Returns a command that succeeds if Prometheus has series for the query."""
         return (
             "curl --fail --silent --show-error --get http://localhost:9090/api/v1/query --data-urlencode "
             + shlex.quote("query=" + query)
@@ -48,11 +48,11 @@
         alone.succeed("test \"$(stat --format='%U %G %a' /srv/within/run)\" = 'root within 770'")
         alone.wait_until_succeeds("systemctl show --property=StatusText aegis.service | grep '0 sockets'", timeout=30)
 
-    with subtest("the service is as closed as the unit says"):
+    with subtest("systemd-analyze rates the service as safe"):
         security = alone.succeed("systemd-analyze security --no-pager aegis.service")
         assert "SAFE" in security.splitlines()[-1], security
 
-    with subtest("a Prometheus on another machine finds and scrapes"):
+    with subtest("a Prometheus on another machine discovers and scrapes the targets"):
         host.wait_for_unit("aegis.socket")
         host.wait_for_unit("printerfacts.service")
         prometheus.wait_for_unit("prometheus.service")
@@ -61,11 +61,11 @@
             prometheus.wait_until_succeeds(finds(f'up{{job="{job}", instance="host:31337"}} == 1'))
         prometheus.wait_until_succeeds(finds("printerfacts_facts_total == 42"))
 
-    with subtest("the rules are loaded"):
+    with subtest("Prometheus loads the alerts beside other rules"):
         rules = prometheus.succeed("curl --fail --silent --show-error http://localhost:9090/api/v1/rules")
         assert "AegisDown" in rules and "own:up:sum" in rules, rules
 
-    with subtest("a target that goes is no longer scraped"):
+    with subtest("Prometheus no longer scrapes a target that was removed"):
         host.succeed("systemctl stop printerfacts.service", "rm /srv/within/run/printerfacts.sock")
         prometheus.wait_until_fails(finds('up{job="printerfacts"}'))
   '';

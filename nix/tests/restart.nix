@@ -1,4 +1,5 @@
-# Restarts and a crash under load lose no scrape; a reload keeps the process.
+# Restarts under load lose no scrape, a reload keeps the process, and Aegis comes back
+# after a crash.
 { aegis }:
 {
   name = "aegis-restart";
@@ -23,27 +24,27 @@
     host.succeed("systemctl start load.service")
     host.wait_for_unit("aegis.service")
 
-    with subtest("reload"):
+    with subtest("a reload keeps the process"):
         before = pid()
         host.succeed("systemctl reload aegis.service")
         assert pid() == before
 
-    with subtest("more restarts than systemd's default limit allows"):
+    with subtest("Aegis restarts more often than systemd's default limit allows"):
         for _ in range(8):
             before = pid()
             host.succeed("systemctl restart aegis.service")
             assert pid() != before
             host.sleep(1)
 
-    with subtest("no scrape was lost"):
-        host.succeed("touch /run/enough")
+    with subtest("no scrape failed"):
+        host.succeed("touch /run/stop-load")
         host.wait_until_succeeds("systemctl show --property=SubState load.service | grep --quiet -e exited -e failed", timeout=60)
         print(host.succeed("journalctl --no-pager --unit=load.service"))
-        # One by one: asked for several, it is content with any.
+        # One at a time: with several units, is-active succeeds if any of them is active.
         for unit in ["load.service", "aegis.service", "aegis.socket"]:
             host.succeed(f"systemctl is-active {unit}")
 
-    with subtest("it comes back after a crash"):
+    with subtest("Aegis restarts after a crash"):
         host.succeed("systemctl kill --signal=SEGV aegis.service")
         host.succeed("curl --fail --silent --show-error --globoff --retry 5 --retry-all-errors http://[::1]:31337/printerfacts")
   '';

@@ -1,6 +1,5 @@
-# targets and webConfigFile: a socket elsewhere that speaks without HTTP, labels, a
-# target that is switched off; and all that over TLS, with a password. A change of
-# the targets reaches Aegis without a restart.
+# targets and webConfigFile: a raw socket outside the directory, labels and a disabled
+# target, scraped over TLS with a password. A change to the targets reloads Aegis.
 { aegis }:
 {
   name = "aegis-targets";
@@ -37,11 +36,11 @@
           cert_file = "${certificate}/cert.pem";
           key_file = "${certificate}/key.pem";
         };
-        # open sesame
+        # The password is: open sesame
         basic_auth_users.prometheus = "$2a$04$dMO8SlhktFW1WT48sLPsCuUpsf3BzqAZc3Le.r8CGAvfws7X8EI5.";
       };
 
-      # What writes its metrics to whoever connects, and closes.
+      # Writes its metrics to every client that connects, then closes.
       systemd.sockets.raw = {
         wantedBy = [ "sockets.target" ];
         socketConfig = {
@@ -51,11 +50,11 @@
         };
       };
       systemd.services."raw@".serviceConfig = {
-        ExecStart = "${lib.getExe pkgs.python3} -c 'print(\"raw_answers_total 1\")'";
+        ExecStart = "${lib.getExe pkgs.python3} -c 'print(\"raw_responses_total 1\")'";
         StandardOutput = "socket";
       };
 
-      specialisation.off.configuration.within.services.aegis.targets.raw.enabled = false;
+      specialisation.disabled.configuration.within.services.aegis.targets.raw.enabled = false;
       system.switch.enable = true;
     };
 
@@ -74,23 +73,23 @@
     host.wait_for_unit("printerfacts.service")
     host.wait_for_file("/srv/within/run/printerfacts.sock")
 
-    with subtest("nothing without TLS or the password"):
+    with subtest("every path needs TLS and the password"):
         for path in ["", "metrics", "-/sd", "-/healthy", "printerfacts", "raw"]:
             assert host.succeed(f"{get} {url}/{path}").endswith(" 401"), path
         host.fail(f"curl --fail --silent http://host:31337/printerfacts {password}")
 
-    with subtest("a socket elsewhere, without HTTP"):
+    with subtest("a raw socket outside the directory"):
         text = host.succeed(f"{get} {password} {url}/raw")
-        assert "raw_answers_total 1" in text and text.endswith(" 200"), text
+        assert "raw_responses_total 1" in text and text.endswith(" 200"), text
 
-    with subtest("labels, and https, in discovery"):
+    with subtest("discovery has the labels and the scheme"):
         text = host.succeed(f"{get} {password} {url}/-/sd")
         assert '"team":"printers"' in text and '"__scheme__":"https"' in text, text
 
-    with subtest("a change of the targets is a reload"):
+    with subtest("a change to the targets reloads Aegis"):
         before = main_pid()
-        host.succeed("/run/booted-system/specialisation/off/bin/switch-to-configuration test >&2")
-        host.wait_until_succeeds(f"{get} {password} {url}/raw | grep --quiet 'switched off'", timeout=30)
+        host.succeed("/run/booted-system/specialisation/disabled/bin/switch-to-configuration test >&2")
+        host.wait_until_succeeds(f"{get} {password} {url}/raw | grep --quiet 'enabled: false'", timeout=30)
         assert "printerfacts_facts_total" in host.succeed(f"{get} {password} {url}/printerfacts")
         assert main_pid() == before
   '';

@@ -1,5 +1,5 @@
-# From one generation to the next: a new service loses no scrape, and a new
-# address is bound without anybody's help.
+# Switching to another generation loses no scrape if the service changes, and moves
+# the listener if the address changes.
 { aegis }:
 {
   name = "aegis-upgrade";
@@ -37,17 +37,17 @@
     host.succeed("systemctl start load.service")
     host.wait_for_unit("aegis.service")
 
-    with subtest("an upgrade and back, under load"):
+    with subtest("no scrape fails during an upgrade and a rollback"):
         for generation in ["specialisation/newer/", ""]:
             before = pid()
             switch(generation)
             assert pid() != before
-        host.succeed("touch /run/enough")
+        host.succeed("touch /run/stop-load")
         host.wait_until_succeeds("systemctl show --property=SubState load.service | grep --quiet -e exited -e failed", timeout=60)
         print(host.succeed("journalctl --no-pager --unit=load.service"))
         host.succeed("systemctl is-active load.service")
 
-    with subtest("another address, and back"):
+    with subtest("Aegis listens on a new address, and on the old one after a rollback"):
         for generation, port, old in [("specialisation/moved/", 31338, 31337), ("", 31337, 31338)]:
             switch(generation)
             host.wait_until_succeeds(get(port), timeout=30)

@@ -1,5 +1,5 @@
-# Aegis listens on the address of a tunnel that does not exist yet when the host
-# boots, and is reached through it, and only through it, once it does.
+# Aegis listens on the address of a tunnel before the tunnel exists. Once it exists,
+# scrapers reach Aegis through it, and not without it.
 { aegis }:
 let
   peer =
@@ -35,13 +35,13 @@ in
     start_all()
     url = "http://10.100.0.1:31337/printerfacts"
 
-    with subtest("it listens before there is a tunnel"):
+    with subtest("Aegis listens before the tunnel exists"):
         host.wait_for_unit("aegis.socket")
         host.wait_for_unit("printerfacts.service")
         host.fail("ip address show dev wg0")
         host.succeed("ss --listening --tcp --numeric | grep --fixed-strings 10.100.0.1:31337")
 
-    with subtest("the tunnel comes up"):
+    with subtest("the tunnel starts"):
         scraper.wait_for_unit("multi-user.target")
         keys: dict[str, str] = {}
         for machine in [host, scraper]:
@@ -59,10 +59,10 @@ in
                 "ip link set wg0 up",
             )
 
-    with subtest("it is reached through the tunnel"):
+    with subtest("a scraper reaches Aegis through the tunnel"):
         scraper.wait_until_succeeds(f"curl --fail --silent --show-error --max-time 5 {url}", timeout=60)
 
-    with subtest("and not beside it"):
+    with subtest("a scraper cannot reach Aegis without the tunnel"):
         scraper.succeed("ip link set wg0 down", "ip route add 10.100.0.1/32 via $(getent ahostsv4 host | head -n 1 | cut -d ' ' -f 1)")
         scraper.fail(f"curl --fail --silent --max-time 5 {url}")
   '';

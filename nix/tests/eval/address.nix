@@ -1,10 +1,10 @@
-# What is taken as an address and a port, and as a prefix.
+# Which strings are accepted as an address with a port, and as a prefix.
 { lib, ... }:
 let
   inherit (import ../../address.nix { inherit lib; }) parseHostport prefixProblem;
 in
 {
-  testHostportsThatAre = {
+  testValidHostports = {
     expr = map parseHostport [
       "[::1]:31337"
       "[::]:1"
@@ -60,7 +60,7 @@ in
         ];
   };
 
-  testHostportsThatAreNone = {
+  testInvalidHostports = {
     expr = lib.filter (s: parseHostport s != null) [
       ""
       "31337"
@@ -96,7 +96,7 @@ in
     expected = [ ];
   };
 
-  testPrefixesThatAre = {
+  testValidPrefixes = {
     expr = lib.filter (s: prefixProblem s != null) [
       "10.100.0.1"
       "10.100.0.1/32"
@@ -112,8 +112,8 @@ in
     expected = [ ];
   };
 
-  testPrefixesThatAreNone = {
-    expr = lib.filter (s: !lib.hasPrefix "is neither" (toString (prefixProblem s))) [
+  testInvalidPrefixes = {
+    expr = lib.filter (s: !lib.hasPrefix "is not an address" (toString (prefixProblem s))) [
       ""
       "any"
       "localhost"

@@ -1,7 +1,7 @@
-# The flake, as far as the VM tests use it.
+# The parts of the flake that the VM tests use.
 { lib }:
 {
   lib = import ../../prometheus.nix { inherit lib; };
-  # The module itself is there already.
+  # The evaluation tests import the module themselves.
   nixosModules.default = { };
 }

@@ -1,4 +1,5 @@
-# Every mistake the module finds, with what it says, and what it lets pass.
+# Every mistake that the module reports, with its message, and similar configurations
+# that it accepts.
 {
   enabled,
   with',
@@ -6,32 +7,32 @@
   ...
 }:
 let
-  says = config: failing config ++ config.warnings;
+  messages = config: failing config ++ config.warnings;
   fails = config: message: {
-    expr = says config;
+    expr = messages config;
     expected = [ message ];
   };
   passes = config: {
-    expr = says config;
+    expr = messages config;
     expected = [ ];
   };
 in
 {
-  testHostportOfAName = fails (enabled { hostport = "localhost:31337"; }) ''
-    within.services.aegis.hostport is "localhost:31337", which is no address and port.
-    Write an IPv4 address and a port, "10.100.0.2:31337", or an IPv6 address in brackets and a port,
-    "[fda2::2]:31337". The port is from 1 to 65535. Host names are not taken: write the address.
+  testHostportWithHostName = fails (enabled { hostport = "localhost:31337"; }) ''
+    within.services.aegis.hostport is "localhost:31337", which is not an address with a port.
+    Write an IPv4 address and a port, such as "10.100.0.2:31337", or an IPv6 address in brackets and a port, such as
+    "[fda2::2]:31337". The port must be from 1 to 65535. Host names are not accepted.
   '';
 
-  testAllowOfNobody = fails (enabled { targets.billing.allow = { }; }) ''
-    within.services.aegis.targets.billing.allow names nobody.
-    Leave it out where everyone may scrape billing, or set enabled = false.
+  testEmptyAllow = fails (enabled { targets.billing.allow = { }; }) ''
+    within.services.aegis.targets.billing.allow is empty, so nobody may scrape billing.
+    If everybody may, remove allow. If nobody may, set enabled = false instead.
   '';
 
-  testSockdirThatIsRelative = fails (enabled { sockdir = "run"; }) ''
-    within.services.aegis.sockdir is "run", which is no folder Aegis can be given.
-    Write an absolute path without a slash at its end, such as "/srv/within/run", of letters, digits and . _ - @ : +
-    only, no part of it beginning with a dot.
+  testRelativeSockdir = fails (enabled { sockdir = "run"; }) ''
+    within.services.aegis.sockdir is "run", which is not a path that Aegis accepts.
+    Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
+    . _ - @ : + and none of its parts may begin with a dot.
   '';
   testSockdirs = {
     expr =
@@ -69,16 +70,16 @@ in
   };
 
   testSockdirInRunUser = fails (enabled { sockdir = "/run/user/1000/metrics"; }) ''
-    within.services.aegis.sockdir is "/run/user/1000/metrics", which the service of Aegis never sees.
-    Choose a folder such as "/srv/within/run" or "/run/metrics".
+    within.services.aegis.sockdir is "/run/user/1000/metrics", which the service cannot see.
+    Choose another directory, such as "/srv/within/run" or "/run/metrics".
   '';
 
   testSockdirInHome = fails (enabled { sockdir = "/home/cadey/run"; }) ''
-    within.services.aegis.sockdir is "/home/cadey/run", and the service of Aegis does not see homes (ProtectHome=true).
-    Choose a folder such as "/srv/within/run", or let it see them:
+    within.services.aegis.sockdir is "/home/cadey/run", but the service cannot see home directories (ProtectHome=true).
+    Choose another directory, such as "/srv/within/run", or let the service see them:
       systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
   '';
-  testSockdirInHomeThatIsSeen = passes (
+  testSockdirInVisibleHome = passes (
     with' {
       enable = true;
       sockdir = "/home/cadey/run";
@@ -86,18 +87,18 @@ in
   );
 
   testSockdirInTmp = fails (enabled { sockdir = "/var/tmp/run"; }) ''
-    within.services.aegis.sockdir is "/var/tmp/run", and the service of Aegis has temporary folders of its own (PrivateTmp=).
-    Everyone may make files there, so choose a folder such as "/srv/within/run"; or, if you know better:
+    within.services.aegis.sockdir is "/var/tmp/run", but the service has its own /tmp and /var/tmp (PrivateTmp=).
+    Every user can create files there, so choose another directory, such as "/srv/within/run". If you accept that, set:
       systemd.services.aegis.serviceConfig.PrivateTmp = false;
   '';
-  testSockdirInTmpThatIsSeen = passes (
+  testSockdirInSharedTmp = passes (
     with' {
       enable = true;
       sockdir = "/tmp/run";
     } { systemd.services.aegis.serviceConfig.PrivateTmp = false; }
   );
 
-  testFirewallTwice =
+  testTwoFirewallOptions =
     fails
       (enabled {
         hostport = "[::]:31337";
@@ -108,11 +109,11 @@ in
         ];
       })
       ''
-        within.services.aegis.openFirewall opens the port on every interface, within.services.aegis.firewallInterfaces on wg0, wg1 only.
-        Set one of the two.
+        within.services.aegis.openFirewall opens the port on every interface, but within.services.aegis.firewallInterfaces only on wg0, wg1.
+        Set only one of the two.
       '';
 
-  testScraperThatIsNone =
+  testScraperThatIsNoAddress =
     fails
       (enabled {
         hostport = "[::]:31337";
@@ -122,7 +123,7 @@ in
         ];
       })
       ''
-        within.services.aegis.allowedScrapers has "prometheus.example.org", which is neither an address nor a prefix such as 10.100.0.0/24 or fda2::/16.
+        within.services.aegis.allowedScrapers has "prometheus.example.org", which is not an address or a prefix such as 10.100.0.0/24 or fda2::/16.
       '';
   testScraperWithHostBits =
     fails
@@ -131,33 +132,33 @@ in
         allowedScrapers = [ "10.100.0.1/24" ];
       })
       ''
-        within.services.aegis.allowedScrapers has "10.100.0.1/24", which has bits set behind its length: write the network's first address, or the address alone.
+        within.services.aegis.allowedScrapers has "10.100.0.1/24", which has bits set after the prefix length: write the first address of the network, or an address without a length.
       '';
 
   testExporterWithoutAegis = fails (with' { exporters.node.enable = true; } { }) ''
-    within.services.aegis.exporters.node.enable moves the exporter behind Aegis, which is not enabled.
-    Set within.services.aegis.enable = true, or use services.prometheus.exporters.node alone.
+    within.services.aegis.exporters.node.enable runs the exporter behind Aegis, but Aegis is not enabled.
+    Set within.services.aegis.enable = true, or use only services.prometheus.exporters.node.
   '';
 
-  # Warnings: it would work, and not do what was meant.
-  testLoopbackForOthers =
+  # These are warnings: the configuration works, but not as intended.
+  testRemoteOptionsOnLoopback =
     fails
       (enabled {
         firewallInterfaces = [ "wg0" ];
         allowedScrapers = [ "10.100.0.1" ];
       })
       ''
-        within.services.aegis.hostport is "[::1]:31337", where only this host connects, so firewallInterfaces and allowedScrapers will let nobody else in.
-        For a Prometheus on another host, set hostport to the address that it reaches.
+        within.services.aegis.hostport is "[::1]:31337", which only this host can reach, so firewallInterfaces and allowedScrapers will have no effect.
+        For a Prometheus on another host, set hostport to an address that it can reach.
       '';
-  testExporterWithAnOpenPort =
+  testExporterWithOpenFirewall =
     fails
       (with' {
         enable = true;
         exporters.node.enable = true;
       } { services.prometheus.exporters.node.openFirewall = true; })
       ''
-        services.prometheus.exporters.node.openFirewall opens TCP port 9100, where nobody listens any more:
-        within.services.aegis.exporters.node has moved the exporter to /srv/within/run/node.sock.
+        services.prometheus.exporters.node.openFirewall opens TCP port 9100, but the exporter no longer listens there:
+        within.services.aegis.exporters.node moved it to /srv/within/run/node.sock.
       '';
 }

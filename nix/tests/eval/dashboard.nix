@@ -1,11 +1,12 @@
-# The dashboard shows what the alerts are about. Its queries are run by
-# cmd/aegis/dashboard_queries_test.go.
+# The dashboard has a query for every alert.
+# cmd/aegis/dashboard_queries_test.go runs its queries.
 { lib, ... }:
 let
   aegis = import ../../prometheus.nix { inherit lib; };
   dashboard = builtins.fromJSON (builtins.readFile aegis.dashboard);
 
-  # As an alert writes it: for the job of the module and every host.
+  # Rewrites a query of the dashboard as the alerts write it: for the default job and
+  # all hosts.
   written = {
     "job=~\"$job\", instance=~\"$instance\"" = ''job="aegis"'';
     "job!~\"$job\"" = ''job!="aegis"'';
@@ -14,7 +15,8 @@ let
   };
   plain = lib.replaceStrings (lib.attrNames written) (lib.attrValues written);
 
-  # What begins an expression has a parenthesis before it, and no other name.
+  # The parenthesis marks the beginning of an expression, so that the search below
+  # does not match in the middle of a metric name.
   queries = map (target: "(" + plain target.expr) (
     lib.concatMap (panel: panel.targets) dashboard.panels
   );

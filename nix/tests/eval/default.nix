@@ -1,9 +1,9 @@
-# The evaluation tests: the real module, with what it sets of NixOS declared by
-# nixos.nix, so that nixpkgs' lib is all it takes.
+# The evaluation tests of the module. nixos.nix declares the options of NixOS that the
+# module sets, so that the tests need only nixpkgs' lib.
 #
 #   nix-instantiate --eval --strict --json -E 'import ./nix/tests/eval { }'
 #
-# gives the failures; [ ] is success.
+# prints the failures, or [] if there are none.
 {
   lib ? import <nixpkgs/lib>,
 }:
@@ -15,7 +15,7 @@ let
     meta.mainProgram = "aegis";
   };
 
-  # As module.nix and the tests' machines use it.
+  # The parts of pkgs that module.nix and the VM tests use.
   pkgs =
     lib.genAttrs [ "iproute2" "python3" "wireguard-tools" ] (
       name:
@@ -42,8 +42,7 @@ let
       specialArgs = { inherit pkgs; };
     };
 
-  # The configuration with these settings of Aegis, and, for a second argument,
-  # of NixOS.
+  # Returns the configuration for settings of Aegis and further settings of NixOS.
   with' =
     settings: nixos:
     (evaluate [
@@ -67,6 +66,7 @@ let
   };
   tests = lib.foldl' (all: file: all // import file args) { } [
     ./units.nix
+    ./hardening.nix
     ./options.nix
     ./assertions.nix
     ./address.nix
@@ -78,7 +78,7 @@ let
   ];
 in
 lib.runTests (
-  # A name without "test" would be passed over in silence.
+  # lib.runTests silently skips names that do not begin with "test".
   lib.mapAttrs (
     name: test: lib.throwIfNot (lib.hasPrefix "test" name) "${name} does not begin with test" test
   ) tests

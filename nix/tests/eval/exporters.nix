@@ -29,7 +29,7 @@ in
     };
   };
 
-  testExportersThatAreNotEnabledStay = {
+  testOtherExportersDoNotChange = {
     expr = {
       enabled = lib.attrNames (
         lib.filterAttrs (_: exporter: exporter.enable) config.services.prometheus.exporters

@@ -1,6 +1,6 @@
-# The VM tests, as far as they go without VMs: every machine's configuration of
-# Aegis evaluates, in each of its generations, and nothing fails or warns. That
-# their scripts are Python is for .ci/nix to see.
+# Checks the machines of the VM tests without VMs: their configurations of Aegis
+# evaluate, in each specialisation, without failed assertions or warnings. .ci/nix
+# checks the Python scripts of the tests.
 {
   evaluate,
   failing,
@@ -10,7 +10,7 @@
 let
   tests = import ../. { aegis = import ./aegis.nix { inherit lib; }; };
 
-  # What the machines set beside what the module does.
+  # The options that the machines set and the module does not.
   machine =
     let
       any = lib.mkOption {
@@ -30,10 +30,10 @@ let
         specialisation = any;
         system.switch.enable = any;
       };
-      config._module.args.nodes.friend.networking.primaryIPAddress = "192.168.1.1";
+      config._module.args.nodes.allowed.networking.primaryIPAddress = "192.168.1.1";
     };
 
-  # A machine as it boots, and as each of its specialisations.
+  # Returns the configuration of a machine and those of its specialisations.
   generations =
     name: module:
     let
@@ -84,19 +84,19 @@ in
       m.config.networking
     ]) machines) (map (m: m.name) machines);
     expected = [
+      "errors: host"
       "exporters: host"
-      "exporters: host, without"
-      "refused: host"
+      "exporters: host, without-node"
       "remote: alone"
       "remote: host"
       "remote: prometheus"
       "restart: host"
-      "scrapers: friend"
+      "scrapers: allowed"
+      "scrapers: denied"
       "scrapers: host"
-      "scrapers: host, inner"
-      "scrapers: stranger"
+      "scrapers: host, unfiltered"
       "targets: host"
-      "targets: host, off"
+      "targets: host, disabled"
       "upgrade: host"
       "upgrade: host, moved"
       "upgrade: host, newer"

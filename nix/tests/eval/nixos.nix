@@ -1,10 +1,10 @@
-# The options of NixOS that the module sets or reads, as little of each as it
-# takes: the evaluation tests need nixpkgs' lib and nothing else.
+# Minimal declarations of the NixOS options that the module sets or reads, so that the
+# evaluation tests need nothing but nixpkgs' lib.
 { lib, ... }:
 let
   inherit (lib) mkOption types;
 
-  # What a unit is given, merged attribute by attribute as NixOS does it.
+  # Units, whose settings merge attribute by attribute as in NixOS.
   units = mkOption {
     type = types.attrsOf (
       types.submodule {

@@ -1,4 +1,4 @@
-# What each option comes to.
+# What each option changes in the configuration.
 {
   enabled,
   evaluate,
@@ -11,7 +11,7 @@ let
   unit = config: config.systemd.services.aegis.serviceConfig;
 in
 {
-  testDisabledIsNothing = {
+  testDisabledChangesNothing = {
     expr =
       let
         config = with' { } { };
@@ -69,7 +69,7 @@ in
     };
   };
 
-  # The group is also somebody else's.
+  # Other modules can add to the group.
   testGroupIsShared = {
     expr =
       (with' { enable = true; } {
@@ -84,7 +84,7 @@ in
     };
   };
 
-  # What the service runs is there for aegis check, too.
+  # The package of the service is also on the PATH, for aegis check.
   testPackage = {
     expr =
       let
@@ -107,7 +107,7 @@ in
     };
   };
 
-  # The flake's module brings the flake's package, and may be imported twice.
+  # The flake's module uses the flake's package and can be imported twice.
   testFlakeModule = {
     expr =
       let
@@ -134,7 +134,7 @@ in
     expected = [ "10.100.0.2:9000" ];
   };
 
-  # What is said of targets is in the file that Aegis reads, and reloads it.
+  # The settings of targets are in the targets file, and a change reloads Aegis.
   testTargets = {
     expr =
       let
@@ -185,7 +185,7 @@ in
     };
   };
 
-  # A socket under /var is not hidden with the rest of it.
+  # The unit does not hide /var if a target's socket is there.
   testTargetInVar = {
     expr = (unit (enabled { targets.x.socket = "/var/lib/x/x.sock"; })) ? TemporaryFileSystem;
     expected = false;
@@ -203,16 +203,16 @@ in
       in
       {
         inherit (unit config) ExecStart TemporaryFileSystem;
-        folders = lib.attrNames config.systemd.tmpfiles.settings.zz-aegis;
+        directories = lib.attrNames config.systemd.tmpfiles.settings.zz-aegis;
       };
     expected = {
       ExecStart = "/usr/local/bin/aegis -sockdir /run/metrics";
       TemporaryFileSystem = "/var:ro";
-      folders = [ "/run/metrics" ];
+      directories = [ "/run/metrics" ];
     };
   };
 
-  # /var is there for the service that needs it, and the rest stays as closed.
+  # The unit does not hide /var if the directory is there. Nothing else changes.
   testSockdirInVar =
     let
       config = enabled { sockdir = "/var/lib/metrics"; };
@@ -287,7 +287,7 @@ in
       };
     };
 
-  # Without mkForce.
+  # Users can override settings without mkForce.
   testOverride = {
     expr =
       let

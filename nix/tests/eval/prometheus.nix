@@ -1,4 +1,4 @@
-# The Prometheus side. The alerts are tested in nix/tests/alerts.yml.
+# The functions for the Prometheus side. nix/tests/alerts.yml tests the alerts.
 {
   enabled,
   with',
@@ -52,19 +52,19 @@ in
 
   testHosts = {
     expr = aegis.hosts {
-      everywhere.config = enabled { hostport = "[::]:9000"; };
-      itself.config = enabled { };
-      off.config = with' { } { };
+      disabled.config = with' { } { };
+      loopback.config = enabled { };
       other.config = { };
       tunnel.config = enabled { hostport = "[fda2::1]:31337"; };
+      wildcard.config = enabled { hostport = "[::]:9000"; };
     };
     expected = [
-      "nixos.example.org:9000"
       "[fda2::1]:31337"
+      "nixos.example.org:9000"
     ];
   };
 
-  testHostsWithAMistake = {
+  testHostsWithInvalidHostport = {
     expr = throws (aegis.hosts { one.config = enabled { hostport = "one:31337"; }; });
     expected = true;
   };
@@ -75,8 +75,8 @@ in
       "AegisDown"
       "AegisTargetFailing"
       "AegisTargetGone"
-      "AegisFolderUnreadable"
-      "AegisTargetsFileBroken"
+      "AegisDirectoryUnreadable"
+      "AegisConfigReloadFailed"
     ];
   };
 

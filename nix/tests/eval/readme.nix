@@ -1,11 +1,11 @@
-# The README's table of options says what the options say.
+# The README's table of options matches the options of the module.
 { evaluate, lib, ... }:
 let
   readme = builtins.readFile ../../../README.md;
   aegis = (evaluate [ ]).options.within.services.aegis;
 
-  # The first sentence, on one line, in Markdown that is not NixOS' own.
-  about =
+  # Returns the first sentence of the description, on one line, in plain Markdown.
+  summary =
     option:
     let
       text = lib.replaceStrings [ "\n" "{option}" ] [ " " "" ] option.description;
@@ -13,7 +13,7 @@ let
     lib.head (lib.splitString ". " (lib.removeSuffix "." (lib.trim text)));
   default =
     option: option.defaultText.text or (lib.generators.toPretty { multiline = false; } option.default);
-  row = name: option: "| `${name}` | `${default option}` | ${about option} |\n";
+  row = name: option: "| `${name}` | `${default option}` | ${summary option} |\n";
 
   anExporter = "node";
   ofExporters =
@@ -45,10 +45,10 @@ in
   testReadmeTable = {
     expr =
       if lib.hasInfix table readme then
-        "as the options say"
+        "up to date"
       else
-        "not as the options say. The table of options has to be:\n${table}";
-    expected = "as the options say";
+        "outdated. Replace the table of options with:\n${table}";
+    expected = "up to date";
   };
 
   testReadmeNamesEveryOption = {
@@ -59,9 +59,9 @@ in
   testReadmeNamesTheExporters = {
     expr =
       if lib.hasInfix exporters (lib.replaceStrings [ "\n" ] [ " " ] readme) then
-        "as they are"
+        "up to date"
       else
-        "not as they are. It has to say: ${exporters}";
-    expected = "as they are";
+        "outdated. Replace the list of exporters with: ${exporters}";
+    expected = "up to date";
   };
 }

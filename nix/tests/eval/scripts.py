@@ -1,13 +1,13 @@
-"""Reads {test: {testScript, machines}} and checks, as far as that goes without
-a VM, that each script is Python that uses no name nobody defines and no method
-that the test driver's machines do not have."""
+"""Checks the scripts of the VM tests without a VM: each must be valid Python and must
+not use undefined names or methods that the machines of the test driver do not
+have. Reads {test: {testScript, machines}} as JSON."""
 
 import ast
 import builtins
 import json
 import sys
 
-# https://nixos.org/manual/nixos/stable/#ssec-machine-objects, as far as used.
+# From https://nixos.org/manual/nixos/stable/#ssec-machine-objects, those in use.
 METHODS = {
     "execute", "fail", "name", "sleep", "succeed", "wait_for_file",
     "wait_for_open_port", "wait_for_unit", "wait_until_fails", "wait_until_succeeds",
@@ -16,9 +16,9 @@ DRIVER = {"start_all", "subtest"}
 
 problems = []
 tests = json.load(sys.stdin)
-for test, given in tests.items():
-    tree = ast.parse(given["testScript"], test)
-    machines = set(given["machines"]) | {"machine"}
+for test, spec in tests.items():
+    tree = ast.parse(spec["testScript"], test)
+    machines = set(spec["machines"]) | {"machine"}
     known = set(dir(builtins)) | DRIVER | machines
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -41,4 +41,4 @@ for test, given in tests.items():
             problems.append(f"{test}, line {node.lineno}: a machine has no {node.attr}")
 if problems or not tests:
     sys.exit("\n".join(problems) or "there are no VM tests")
-print(f"scripts of the VM tests: {len(tests)} are Python and use what there is")
+print(f"scripts of the VM tests: {len(tests)} are valid")

@@ -1,5 +1,5 @@
-# What the module hands to NixOS for the two units is what nix/systemd holds, and
-# so what the end-to-end test boots.
+# The units that the module gives to NixOS are those in nix/systemd, which the
+# end-to-end test boots.
 { enabled, lib, ... }:
 let
   config = enabled { };
@@ -27,12 +27,12 @@ in
     );
   };
 
-  # And nothing beside it that the rendering does not know.
-  testSocketHasNoMore = {
+  # The module sets no attributes that the rendering ignores.
+  testNoOtherSocketAttributes = {
     expr = names sockets.aegis;
     expected = names units.socket;
   };
-  testServiceHasNoMore = {
+  testNoOtherServiceAttributes = {
     expr = names services.aegis;
     expected = lib.naturalSort (names units.service ++ [
         "reloadTriggers"
@@ -53,13 +53,13 @@ in
     };
   };
 
-  testKeepsItsSocketOverASwitch = {
+  testSwitchKeepsTheSocket = {
     expr = services.aegis.stopIfChanged;
     expected = false;
   };
 
-  # A change of what the socket unit says, and no other, opens it anew.
-  testRebinds =
+  # Only a change to the settings of the socket unit restarts the socket.
+  testRebind =
     let
       settings = config: config.systemd.services.aegis-rebind.environment.SETTINGS;
       changed = change: settings (enabled change) != settings config;

@@ -1,13 +1,12 @@
-# A unit that scrapes from the moment it is started until /run/enough is there,
-# and fails if one scrape is lost.
+# A unit that scrapes until /run/stop-load exists. It fails if any scrape fails.
 { lib, pkgs, ... }:
 {
   systemd.services.load = {
-    # Not a unit of the system that is switched to, but of the test.
+    # It must keep running while the test switches generations.
     restartIfChanged = false;
     serviceConfig = {
       Type = "exec";
-      ExecStart = "${lib.getExe pkgs.python3} ${./scrapes.py} http://[::1]:31337/printerfacts /run/enough";
+      ExecStart = "${lib.getExe pkgs.python3} ${./scrapes.py} http://[::1]:31337/printerfacts /run/stop-load";
       RemainAfterExit = true;
     };
   };

@@ -1,5 +1,4 @@
-# A service as anybody would write one: it listens on a Unix socket and answers
-# GET /metrics there.
+# A typical service, which serves its metrics on a Unix socket.
 { lib, pkgs, ... }:
 {
   systemd.services.printerfacts = {
@@ -7,7 +6,7 @@
     serviceConfig = {
       ExecStart = "${lib.getExe pkgs.python3} ${./printerfacts.py} /srv/within/run/printerfacts.sock";
       DynamicUser = true;
-      # It may make its socket in the folder, and Aegis may connect to it.
+      # The service can create its socket in the directory, and Aegis can connect to it.
       Group = "within";
       UMask = "0007";
       ReadWritePaths = [ "/srv/within/run" ];

@@ -1,4 +1,4 @@
-"""Answers every GET with one metric, on the Unix socket given."""
+"""Listens on the Unix socket given and responds to every GET with one metric."""
 
 import contextlib
 import http.server

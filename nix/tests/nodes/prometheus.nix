@@ -1,4 +1,4 @@
-# A Prometheus that scrapes what is behind the Aegis at host:31337.
+# A Prometheus that scrapes the targets of the Aegis at host:31337.
 { aegis }:
 {
   services.prometheus = {
@@ -15,7 +15,7 @@
       })
     ];
     ruleFiles = [ aegis.lib.alertRules ];
-    # Beside those, rules of one's own.
+    # The user's own rules must work beside the alerts.
     rules = [
       (builtins.toJSON {
         groups = [

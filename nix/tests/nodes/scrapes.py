@@ -1,5 +1,5 @@
-"""Scrapes URL from eight threads until the file STOP is there, then prints how
-many scrapes there were and the first failures, and exits 1 if there were any."""
+"""Scrapes URL from eight threads until the file STOP exists. Then prints the number
+of scrapes and the first failures, and exits with 1 if any scrape failed."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ def scrape():
     global done
     while not os.path.exists(stop):
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                answer.read()
+            with urllib.request.urlopen(url, timeout=10) as response:
+                response.read()
             failure = None
         except Exception as error:
             failure = str(error)
@@ -32,5 +32,5 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(f"{done} scrapes, {len(failures)} lost", *failures[:5], sep="\n")
+print(f"{done} scrapes, {len(failures)} failed", *failures[:5], sep="\n")
 sys.exit(1 if failures or not done else 0)

@@ -1,8 +1,8 @@
-# What Aegis does not serve, and what it says about it: links, files, sockets it
-# may not connect to, sockets nobody listens on.
+# Aegis reports symlinks, sockets that it may not connect to, sockets without a
+# listener, and unknown names as errors that say what to do.
 { aegis }:
 {
-  name = "aegis-refused";
+  name = "aegis-errors";
 
   nodes.host =
     { lib, pkgs, ... }:
@@ -13,7 +13,7 @@
       ];
       within.services.aegis.enable = true;
 
-      # Not for Aegis: no group, no mode for others.
+      # Aegis may not connect to this socket: only root has permissions.
       systemd.services.secret = {
         wantedBy = [ "multi-user.target" ];
         serviceConfig = {
@@ -24,15 +24,15 @@
     };
 
   testScript = ''
-    def answer(name):
+    def get(name):
         return host.succeed(
             "curl --silent --show-error --globoff --path-as-is --write-out '%{http_code}'"
             + f" 'http://[::1]:31337/{name}'"
         )
 
 
-    def refused(name, status, *words):
-        text = answer(name)
+    def fails(name, status, *words):
+        text = get(name)
         assert text.endswith(str(status)), text
         for word in words:
             assert word in text, f"no {word!r} in: {text}"
@@ -42,29 +42,29 @@
     for service in ["printerfacts", "secret"]:
         host.wait_for_unit(f"{service}.service")
         host.wait_for_file(f"/srv/within/run/{service}.sock")
-    assert "printerfacts_facts_total" in answer("printerfacts")
+    assert "printerfacts_facts_total" in get("printerfacts")
 
-    with subtest("a link is not followed, wherever it leads"):
+    with subtest("Aegis does not follow symlinks"):
         host.succeed("ln -s printerfacts.sock /srv/within/run/link.sock")
         host.succeed("ln -s /etc/passwd /srv/within/run/passwd.sock")
-        refused("link", 502, "is a link, and links are not followed")
-        refused("passwd", 502, "is a link, and links are not followed")
+        fails("link", 502, "/srv/within/run/link.sock is a symlink")
+        fails("passwd", 502, "/srv/within/run/passwd.sock is a symlink")
 
-    with subtest("nothing out of the folder"):
+    with subtest("no path leads outside the directory"):
         for name in ["..%2frun%2fprinterfacts", "../run/printerfacts", "%2e%2e/printerfacts"]:
-            assert "printerfacts_facts_total" not in answer(name)
+            assert "printerfacts_facts_total" not in get(name)
 
-    with subtest("a socket that Aegis may not connect to says who may"):
-        refused("secret", 502, "/srv/within/run/secret.sock", "mode 0700", "user aegis", "within", "chmod g+w")
+    with subtest("permission denied: the error names the owner and mode of the socket"):
+        fails("secret", 502, "/srv/within/run/secret.sock", "mode 0700", "user aegis", "within", "chmod g+w")
 
-    with subtest("a socket that nobody listens on any more"):
+    with subtest("connection refused: no process listens on the socket"):
         host.succeed("systemctl stop printerfacts.service")
-        refused("printerfacts", 502, "nobody is listening on /srv/within/run/printerfacts.sock any more")
+        fails("printerfacts", 502, "/srv/within/run/printerfacts.sock", "start its service")
 
-    with subtest("a name that is no socket"):
-        refused("nobody", 404, "there is no /srv/within/run/nobody.sock")
+    with subtest("no socket has this name"):
+        fails("nobody", 404, "/srv/within/run/nobody.sock")
 
-    with subtest("systemctl status says it too"):
+    with subtest("systemctl status names the failing target"):
         host.wait_until_succeeds("systemctl show --property=StatusText aegis.service | grep --quiet printerfacts", timeout=30)
   '';
 }
