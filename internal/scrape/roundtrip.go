@@ -2,22 +2,25 @@ package scrape
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/rawsys"
 )
 
 // roundTrip is one request and its response on one connection. Round trips are reused,
 // since each scrape needs one.
 type roundTrip struct {
-	ctx       context.Context
-	conn      *conn
-	req       Request
-	stopWatch func() bool // stops watching ctx; returns false if that has ended already
+	ctx      context.Context
+	deadline time.Time // of ctx
+	conn     *conn
+	req      Request
 
 	request []byte // as it is sent
 	started bool   // request has been sent, or a part of it
@@ -28,46 +31,66 @@ type roundTrip struct {
 	start, end int     // buf[start:end] has been read but not parsed
 	received   int64   // bytes, including the head
 	readErr    error
+	resumed    bool // the wait was interrupted, so there may be nothing to read
 
 	resp Response
 	// Method values, made once because each costs an allocation.
 	onReady, onMore func(fd uintptr) (done bool)
-	onCancel        func()
 }
 
 var roundTripPool = sync.Pool{New: func() any {
 	rt := new(roundTrip)
-	rt.onReady, rt.onMore, rt.onCancel = rt.sendAndRead, rt.tryRead, rt.abort
+	rt.onReady, rt.onMore = rt.sendAndRead, rt.tryRead
 	return rt
 }}
 
-// aLongTimeAgo is a deadline that ends every wait on a connection at once.
-var aLongTimeAgo = time.Unix(1, 0)
-
-// newRoundTrip returns a round trip on c that ends at the deadline of ctx or when ctx is
-// canceled, whichever is first.
+// newRoundTrip returns a round trip on c that ends at the deadline of ctx, or soon after ctx is canceled.
 func newRoundTrip(ctx context.Context, c *conn, req Request) *roundTrip {
 	rt := roundTripPool.Get().(*roundTrip)
 	*rt = roundTrip{
 		ctx: ctx, conn: c, req: req, request: req.appendTo(rt.request[:0]),
-		onReady: rt.onReady, onMore: rt.onMore, onCancel: rt.onCancel,
+		onReady: rt.onReady, onMore: rt.onMore,
 	}
-	deadline, _ := ctx.Deadline() // Without one it is zero, which means none to c as well.
-	c.SetDeadline(deadline)
-	rt.stopWatch = afterFunc(ctx, rt.onCancel)
+	var ok bool
+	if rt.deadline, ok = ctx.Deadline(); !ok {
+		rt.deadline = time.Now().Add(limits.MaxScrapeTimeout)
+	}
+	rt.setDeadline()
 	return rt
 }
 
-// afterFunc is context.AfterFunc, without the allocations that it makes for a context
-// that has such a method itself.
-func afterFunc(ctx context.Context, f func()) (stop func() bool) {
-	if c, ok := ctx.(interface{ AfterFunc(func()) func() bool }); ok {
-		return c.AfterFunc(f)
+// setDeadline makes waits on the connection end at the deadline or when ctx should be checked, whichever is first:
+// most scrapes are over by then, so that is cheaper than a function that is called when ctx is canceled.
+func (rt *roundTrip) setDeadline() {
+	check := time.Now().Add(limits.HangUpCheckInterval)
+	if rt.deadline.Before(check) {
+		check = rt.deadline
 	}
-	return context.AfterFunc(ctx, f)
+	rt.conn.SetDeadline(check)
 }
 
-func (rt *roundTrip) abort() { rt.conn.SetDeadline(aLongTimeAgo) }
+// resume reports whether a wait that ended with err should go on: it was only interrupted to check ctx.
+func (rt *roundTrip) resume(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || rt.ctx.Err() != nil || !time.Now().Before(rt.deadline) {
+		return false
+	}
+	rt.resumed = true
+	rt.setDeadline()
+	return true
+}
+
+// await calls onReady at once, and then whenever the connection becomes readable, until it returns true.
+func (rt *roundTrip) await(onReady func(fd uintptr) bool) error {
+	for {
+		err := rt.conn.raw.Read(onReady)
+		if err == nil {
+			return rt.readErr
+		}
+		if !rt.resume(err) {
+			return err
+		}
+	}
+}
 
 // do sends the request and returns the response. After an error, rt must not be used any
 // more.
@@ -86,20 +109,26 @@ func (rt *roundTrip) do() (*Response, error) {
 
 // send sends the request and reads the first bytes of the response.
 func (rt *roundTrip) send() error {
-	err := rt.conn.raw.Read(rt.onReady)
-	if err == nil && rt.readErr == nil && len(rt.unsent) > 0 {
-		// The socket's buffer is full. Write waits until there is room.
-		_, err = rt.conn.Write(rt.unsent)
-		rt.unsent, rt.noReuse = nil, err != nil
-		err = rt.conn.raw.Read(rt.onReady)
-	}
-	if err == nil {
-		err = rt.readErr
+	err := rt.await(rt.onReady)
+	if err == nil && len(rt.unsent) > 0 {
+		rt.sendRest()
+		err = rt.await(rt.onReady)
 	}
 	if err != nil {
 		return rt.readError(err)
 	}
 	return nil
+}
+
+// sendRest sends the rest of a request that did not fit into the socket's buffer.
+func (rt *roundTrip) sendRest() {
+	for len(rt.unsent) > 0 {
+		n, err := rt.conn.Write(rt.unsent)
+		rt.unsent = rt.unsent[n:]
+		if err != nil && !rt.resume(err) {
+			rt.unsent, rt.noReuse = nil, true
+		}
+	}
 }
 
 // sendAndRead is called with the connection's descriptor, first at once and then, while
@@ -129,6 +158,9 @@ func (rt *roundTrip) sendAndRead(fd uintptr) (done bool) {
 		}
 	}
 	if rt.buf == nil {
+		if rt.resumed && isQuiet(fd) {
+			return false
+		}
 		if rt.readErr = rt.nextBuffer(); rt.readErr != nil {
 			return true
 		}
@@ -181,12 +213,7 @@ func (rt *roundTrip) writeRequest(fd uintptr) {
 }
 
 // fill waits for data and reads it into the rest of the buffer, which must not be full.
-func (rt *roundTrip) fill() error {
-	if err := rt.conn.raw.Read(rt.onMore); err != nil {
-		return err
-	}
-	return rt.readErr
-}
+func (rt *roundTrip) fill() error { return rt.await(rt.onMore) }
 
 // nextBuffer makes rt read into an empty buffer. The one before stays in use until
 // releaseFull.
@@ -202,10 +229,7 @@ func (rt *roundTrip) nextBuffer() (err error) {
 // finish ends the round trip and its response. It gives the connection back to the pool
 // if keep is true and it can serve another request; otherwise it closes it.
 func (rt *roundTrip) finish(keep bool) {
-	// If ctx has ended, abort may still be running, or run later: neither the connection
-	// nor rt can be reused then.
-	inTime := rt.stopWatch()
-	if inTime && keep && !rt.noReuse {
+	if keep && !rt.noReuse {
 		rt.conn.pool.put(rt.conn)
 	} else {
 		rt.conn.close()
@@ -215,8 +239,6 @@ func (rt *roundTrip) finish(keep bool) {
 		putBuffer(rt.buf)
 		rt.buf = nil
 	}
-	if inTime {
-		rt.ctx, rt.conn, rt.req, rt.stopWatch = nil, nil, Request{}, nil // for the garbage collector
-		roundTripPool.Put(rt)
-	}
+	rt.ctx, rt.conn, rt.req = nil, nil, Request{} // for the garbage collector
+	roundTripPool.Put(rt)
 }

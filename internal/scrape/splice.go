@@ -54,7 +54,7 @@ func (r *Response) splice(w Splicer, n int64) (written int64, err error) {
 
 // spliceTo waits for data and moves at most n bytes of it into p.
 func (rt *roundTrip) spliceTo(p pipe, n int) (moved int, err error) {
-	waitErr := rt.conn.raw.Read(func(fd uintptr) (done bool) {
+	waitErr := rt.await(func(fd uintptr) (done bool) {
 		moved, err = rawsys.Splice(int(fd), p.in, n)
 		return err != unix.EAGAIN
 	})
