@@ -219,3 +219,25 @@ func TestLongRequests(t *testing.T) {
 		}
 	}
 }
+
+// A response with Connection: close ends its connection, here and in net/http.
+func TestConnectionCloseEndsTheConnection(t *testing.T) {
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "last" {
+			w.Header().Set("Connection", "close")
+		}
+		io.WriteString(w, "x 1\n")
+	})
+	for name, field := range map[string]string{"http1": "", "net/http": "Pragma: not for http1\r\n"} {
+		c := dial(t, addr)
+		for _, query := range []string{"first", "last"} {
+			got := c.send("GET /a?" + query + " HTTP/1.1\r\nHost: h\r\n" + field + "\r\n")
+			if got.err != nil || got.body != "x 1\n" {
+				t.Fatalf("%s, %s response: %+v", name, query, got)
+			}
+		}
+		if _, err := c.r.ReadByte(); err != io.EOF {
+			t.Errorf("%s: after the last response the client reads %v, want EOF", name, err)
+		}
+	}
+}

@@ -81,3 +81,24 @@ func TestCancelAfterResponse(t *testing.T) {
 		t.Errorf("%d connections kept, want 1: the response was complete", n)
 	}
 }
+
+// If the scraper disconnects while Aegis dials, that is why the scrape fails, whatever comes
+// of the dial.
+func TestCancelWhileDialing(t *testing.T) {
+	listening := startService(t, t.TempDir(), respondAndHang(""))
+	stale := startService(t, t.TempDir(), respondAndHang(""))
+	stale.Listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	stale.Close()
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, s := range map[string]*fakeService{"a service listens": listening, "nobody listens": stale} {
+		t.Run(name, func(t *testing.T) {
+			c, socket := newClient(t), s.socket(t)
+			for range 100 {
+				if _, err := c.Do(canceled, socket, newRequest(t, time.Minute)); !errors.Is(err, ErrCanceled) {
+					t.Fatalf("error %v, want %v", err, ErrCanceled)
+				}
+			}
+		})
+	}
+}
