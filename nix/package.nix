@@ -25,7 +25,7 @@ buildGoModule (finalAttrs: {
   };
 
   # .ci/nix checks this hash against go.mod and prints the correct one.
-  vendorHash = "sha256-IgpH3eYAKzivD1ATmaCR/Z/C7SYEcSTnM61ZchNEn/s=";
+  vendorHash = "sha256-vqQEoxQzDYxrWog8cFXm4QhG/XVByTh4Dnfo4qFdCgI=";
 
   # The program must be static: the unit's NoExecPaths=/ forbids running a loader.
   env.CGO_ENABLED = 0;

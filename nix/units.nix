@@ -70,6 +70,9 @@ in
       # On a stop, Aegis finishes the scrapes in flight, which takes up to six seconds.
       TimeoutStopSec = "15s";
 
+      # Go's monitor thread polls less often then (see cmd/aegis/timerslack.go).
+      TimerSlackNSec = "1ms";
+
       # Each client connection and each connection to a service needs a descriptor.
       LimitNOFILE = 65536;
       MemoryMax = "256M";
@@ -131,7 +134,7 @@ in
         "@basic-io @io-event @signal"
         "accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
         "clone clone3 madvise prctl tgkill uname"
-        "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
+        "faccessat faccessat2 fcntl fstat getcwd getdents64 newfstatat openat pipe2 readlinkat splice statx"
       ];
     }
     # Aegis needs nothing in /var, unless the sockets are there. A bind mount of

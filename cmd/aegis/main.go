@@ -41,15 +41,14 @@ type process struct {
 }
 
 func main() {
-	// A relay is system calls with little in between: one processor does tens of
-	// thousands of scrapes a second. With more, the scheduler spends as much time on
-	// looking for work as the scrapes take. This also bounds what a flood of requests
-	// takes from the host.
+	setTimerSlack()
+	// A relay is system calls with little in between: one processor does tens of thousands of
+	// scrapes a second. With more, the scheduler spends as much time on looking for work as the
+	// scrapes take. This also bounds what a flood of requests takes from the host.
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
-	// Garbage must not make the kernel kill Aegis when clients use all that the limits
-	// allow.
+	// Garbage must not make the kernel kill Aegis when clients use all that the limits allow.
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limits.MemoryLimit)
 	}
