@@ -77,9 +77,6 @@ func (d *daemon) warn() {
 func (d *daemon) run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if err := d.web.Alive(); err != nil {
-		return fmt.Errorf("starting: %w", err)
-	}
 	d.manager.Ready("serving")
 	go d.manager.Watchdog(ctx, d.web.Alive)
 	go d.web.Watch(ctx, d.manager.Status)

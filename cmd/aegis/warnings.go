@@ -29,12 +29,8 @@ func unverifiedCertificates(targets targetsfile.File, web *auth.File) (warnings 
 
 // expiredCertificate warns if the server's certificate has expired.
 func expiredCertificate(web *auth.File) []warning {
-	if web == nil {
+	if web == nil || web.CertificateExpiredAt().IsZero() {
 		return nil
 	}
-	end := web.CertificateExpiredAt()
-	if end.IsZero() {
-		return nil
-	}
-	return []warning{{web.CertificatePath(), fmt.Sprintf("the server's certificate expired on %v, so scrapers that verify it cannot connect; renew it", end)}}
+	return []warning{{web.CertificatePath(), fmt.Sprintf("the server's certificate expired on %v, so scrapers that verify it cannot connect; renew it", web.CertificateExpiredAt())}}
 }

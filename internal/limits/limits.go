@@ -254,8 +254,7 @@ const (
 	// counted together: a service that makes sockets without end must not fill the memory.
 	MaxTargets = 10_000
 
-	// MaxTargetsFileSize is the size of a targets file: some hundred bytes for each of
-	// MaxTargets.
+	// MaxTargetsFileSize is the size of a targets file: some hundred bytes for each of MaxTargets.
 	MaxTargetsFileSize = 4 << 20
 
 	// ForgetTimeout is how long the series of a target that is gone are kept: long enough

@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Semaphore bounds how many goroutines do one thing at a time. Others wait in
-// the order in which they came.
+// Semaphore bounds how many goroutines do one thing at a time. Others wait in line.
 type Semaphore struct {
 	slots *semaphore.Weighted
 	size  int
@@ -25,8 +24,7 @@ func (s *Semaphore) Size() int { return s.size }
 // TryAcquire takes a slot if one is free, and reports whether it did.
 func (s *Semaphore) TryAcquire() bool { return s.slots.TryAcquire(1) }
 
-// Acquire takes a slot, and reports whether it did. It waits for at most timeout,
-// and not beyond the end of ctx.
+// Acquire takes a slot, and reports whether it did. It waits until timeout is over or ctx ends.
 func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 	if s.TryAcquire() {
 		return true
@@ -42,8 +40,7 @@ func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 // Release gives a slot back.
 func (s *Semaphore) Release() { s.slots.Release(1) }
 
-// Expensive bounds work that keeps the processor busy for milliseconds: TLS
-// handshakes, password hashes, pages, lists, Aegis' own metrics and decompression.
-// Scrapes need no slot, so they wait for at most MaxExpensive of these at a time,
-// however many are wanted.
+// Expensive bounds work that keeps the processor busy for milliseconds: TLS handshakes, password
+// hashes, pages, lists, Aegis' own metrics and decompression. Scrapes need no slot, so they wait
+// for at most MaxExpensive of these at a time, however many are wanted.
 var Expensive = NewSemaphore(MaxExpensive)

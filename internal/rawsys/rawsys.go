@@ -83,9 +83,8 @@ func Poll(fd int, events int16) (int16, error) {
 	}
 }
 
-// Unsent returns how many bytes the kernel has yet to send on fd, a TCP connection: 0 if
-// it is closed. It reads them from TCP_INFO (tcp(7)), because the service unit forbids
-// ioctl(2).
+// Unsent returns how many bytes the kernel has yet to send on fd, a TCP connection: 0 if it is
+// closed. It reads them from TCP_INFO (tcp(7)), because the service unit forbids ioctl(2).
 func Unsent(fd int) (int, error) {
 	var info unix.TCPInfo
 	size := uint32(unsafe.Offsetof(info.Notsent_bytes) + unsafe.Sizeof(info.Notsent_bytes))

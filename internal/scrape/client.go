@@ -36,9 +36,8 @@ import (
 // by any number of goroutines.
 type Client struct{ pool pool }
 
-// Do scrapes s. It returns as soon as it has the complete response or, if the body is
-// larger than limits.MaxBufferedBody, the beginning of it. The caller must close the
-// Response.
+// Do scrapes s. It returns as soon as it has the complete response or, if the body is larger than
+// limits.MaxBufferedBody, the beginning of it. The caller must close the Response.
 //
 // The scrape ends at the deadline of ctx, or when ctx is canceled. Do watches the clock
 // itself, so ctx need not end at its deadline.

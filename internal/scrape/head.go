@@ -10,9 +10,8 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// responseHead is what a scrape needs to know of the head of a response (RFC 9112
-// sections 4 and 5). Whatever could be read in two ways is an error, as the next parser
-// may choose the other way.
+// responseHead is what a scrape needs to know of the head of a response (RFC 9112 sections 4 and
+// 5). Whatever could be read in two ways is an error, as the next parser may choose the other way.
 type responseHead struct {
 	http10  bool // the version is HTTP/1.0, not HTTP/1.1
 	status  int
@@ -165,9 +164,8 @@ func (h *responseHead) validateFraming() error {
 	return nil
 }
 
-// statusError returns an error that says what the status of h means and what to do. body is
-// as much of the body as has arrived: servers of Go and nginx that expect TLS mention HTTPS
-// in it.
+// statusError returns an error that says what the status of h means and what to do. body is as much
+// of the body as has arrived: servers of Go and nginx that expect TLS mention HTTPS in it.
 func statusError(path string, h responseHead, body []byte) error {
 	advice := "check the service's own log"
 	switch h.status {

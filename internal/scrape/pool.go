@@ -98,8 +98,7 @@ func (p *pool) retain(ids map[socketdir.ID]bool) {
 	p.closeIf(func(c *conn) bool { return !ids[c.id] })
 }
 
-// closeIf closes the idle connections for which unwanted returns true. The caller holds
-// p.mu.
+// closeIf closes the idle connections for which unwanted returns true. The caller holds p.mu.
 func (p *pool) closeIf(unwanted func(*conn) bool) {
 	for id, conns := range p.idle {
 		kept := slices.DeleteFunc(conns, func(c *conn) bool {

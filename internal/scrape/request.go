@@ -32,9 +32,8 @@ type Request struct {
 	timeoutAdvice string        // how to get more time
 }
 
-// NewRequest returns the request for the service that corresponds to the scraper's. It
-// has the same query, byte for byte, Host, Accept, Accept-Encoding, User-Agent and, if
-// valid, scrape timeout.
+// NewRequest returns the request for the service that corresponds to the scraper's. It has the same
+// query, byte for byte, Host, Accept, Accept-Encoding, User-Agent and, if valid, scrape timeout.
 func NewRequest(from *http.Request) Request {
 	req := Request{Path: "/metrics", from: from}
 	value := from.Header.Get(TimeoutHeader)

@@ -17,10 +17,9 @@ import (
 // roundTrip is one request and its response on one connection. Round trips are reused,
 // since each scrape needs one.
 type roundTrip struct {
-	ctx      context.Context
-	deadline time.Time // of ctx
-	conn     *conn
-	req      Request
+	ctx  context.Context
+	conn *conn
+	req  Request
 
 	request []byte // as it is sent
 	started bool   // request has been sent, or a part of it
@@ -51,31 +50,28 @@ func newRoundTrip(ctx context.Context, c *conn, req Request) *roundTrip {
 		ctx: ctx, conn: c, req: req, request: req.appendTo(rt.request[:0]),
 		onReady: rt.onReady, onMore: rt.onMore,
 	}
-	var ok bool
-	if rt.deadline, ok = ctx.Deadline(); !ok {
-		rt.deadline = time.Now().Add(limits.MaxScrapeTimeout)
-	}
-	rt.setDeadline()
+	rt.interruptSoon()
 	return rt
 }
 
-// setDeadline makes waits on the connection end at the deadline or when ctx should be checked, whichever is first:
-// most scrapes are over by then, so that is cheaper than a function that is called when ctx is canceled.
-func (rt *roundTrip) setDeadline() {
-	check := time.Now().Add(limits.HangUpCheckInterval)
-	if rt.deadline.Before(check) {
-		check = rt.deadline
+// interruptSoon makes waits on the connection end at the deadline of ctx, or sooner to check whether ctx has been
+// canceled. Most scrapes are over by then, so that is cheaper than a function that is called when it is.
+func (rt *roundTrip) interruptSoon() {
+	soon := time.Now().Add(limits.HangUpCheckInterval)
+	if deadline, ok := rt.ctx.Deadline(); ok && deadline.Before(soon) {
+		soon = deadline
 	}
-	rt.conn.SetDeadline(check)
+	rt.conn.SetDeadline(soon)
 }
 
 // resume reports whether a wait that ended with err should go on: it was only interrupted to check ctx.
 func (rt *roundTrip) resume(err error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || rt.ctx.Err() != nil || !time.Now().Before(rt.deadline) {
+	deadline, ok := rt.ctx.Deadline()
+	if !errors.Is(err, os.ErrDeadlineExceeded) || rt.ctx.Err() != nil || ok && !time.Now().Before(deadline) {
 		return false
 	}
 	rt.resumed = true
-	rt.setDeadline()
+	rt.interruptSoon()
 	return true
 }
 
@@ -92,8 +88,7 @@ func (rt *roundTrip) await(onReady func(fd uintptr) bool) error {
 	}
 }
 
-// do sends the request and returns the response. After an error, rt must not be used any
-// more.
+// do sends the request and returns the response. After an error, rt must not be used any more.
 func (rt *roundTrip) do() (*Response, error) {
 	rt.resp.rt = rt
 	err := rt.send()
@@ -215,8 +210,7 @@ func (rt *roundTrip) writeRequest(fd uintptr) {
 // fill waits for data and reads it into the rest of the buffer, which must not be full.
 func (rt *roundTrip) fill() error { return rt.await(rt.onMore) }
 
-// nextBuffer makes rt read into an empty buffer. The one before stays in use until
-// releaseFull.
+// nextBuffer makes rt read into an empty buffer. The one before stays in use until releaseFull.
 func (rt *roundTrip) nextBuffer() (err error) {
 	if rt.buf != nil {
 		rt.resp.full = append(rt.resp.full, rt.buf)

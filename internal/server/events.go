@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"tulpa.dev/cadey/aegis/internal/conn"
 	"tulpa.dev/cadey/aegis/internal/limits"
@@ -15,21 +16,21 @@ type metrics struct {
 }
 
 func newMetrics(s *Server, registry prometheus.Registerer) metrics {
-	m := metrics{
-		rejected: prometheus.NewCounter(prometheus.CounterOpts{
+	register := promauto.With(registry)
+	register.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "aegis_scraper_connections",
+		Help: "Open connections of scrapers, including idle ones.",
+	}, func() float64 { return float64(s.table.len()) })
+	return metrics{
+		rejected: register.NewCounter(prometheus.CounterOpts{
 			Name: "aegis_rejected_connections_total",
 			Help: "Connections closed at accept because -allow does not name their address.",
 		}),
-		slowClients: prometheus.NewCounter(prometheus.CounterOpts{
+		slowClients: register.NewCounter(prometheus.CounterOpts{
 			Name: "aegis_slow_client_disconnects_total",
 			Help: "Connections closed because their client did not read a response.",
 		}),
 	}
-	registry.MustRegister(m.rejected, m.slowClients, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "aegis_scraper_connections",
-		Help: "Open connections of scrapers, including idle ones.",
-	}, func() float64 { return float64(s.table.len()) }))
-	return m
 }
 
 func (s *Server) slowClient(*conn.Conn) {

@@ -63,7 +63,7 @@ func runWithDeadline[T any](ctx context.Context, d Dir, call func() (T, error), 
 	if !ok {
 		deadline = time.Now().Add(24 * time.Hour)
 	}
-	if slots := d.workers.slots; !slots.TryAcquire() && !slots.Acquire(ctx, time.Until(deadline)) {
+	if !d.workers.slots.Acquire(ctx, time.Until(deadline)) {
 		return zero, fmt.Errorf("%w: %s", ErrTimeout, d)
 	}
 	w := d.workers.get()

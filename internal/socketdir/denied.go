@@ -66,9 +66,8 @@ func connectRemedy(path string, st *unix.Stat_t) string {
 		" and UMask=0007 in the service's unit"
 }
 
-// searchDenied explains why Aegis may not look up path: the directory itself, an entry of
-// it, or another path of the operator's. It names the nearest directory above that Aegis
-// can see.
+// searchDenied explains why Aegis may not look up path: the directory itself, an entry of it, or
+// another path of the operator's. It names the nearest directory above that Aegis can see.
 func (d Dir) searchDenied(path string) error {
 	blocked := d.path
 	if path != d.path && !strings.HasPrefix(path, d.path+"/") {

@@ -54,9 +54,8 @@ func (s Socket) dial() (dialedConn, error) {
 	return dialedConn{file, newID(&st)}, nil
 }
 
-// connect returns a connection to the socket that the descriptor fd refers to. Its path
-// under /proc is short, whereas that of the socket may be longer than the 108 bytes of a
-// socket address.
+// connect returns a connection to the socket that the descriptor fd refers to. Its path under /proc
+// is short, whereas that of the socket may be longer than the 108 bytes of a socket address.
 func connect(fd int) (*os.File, error) {
 	conn, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -42,9 +42,7 @@ type Dir struct {
 }
 
 // New returns the directory at path, which need not exist yet.
-func New(path string) Dir {
-	return Dir{path: path, workers: newWorkerPool()}
-}
+func New(path string) Dir { return Dir{path: path, workers: newWorkerPool()} }
 
 // String returns the path of the directory.
 func (d Dir) String() string { return d.path }

@@ -34,9 +34,8 @@ func (d Dir) Lookup(ctx context.Context, name string) (Socket, error) {
 	return d.LookupPath(ctx, d.path+"/"+name+Suffix)
 }
 
-// LookupPath returns the socket at path, which comes from the operator and may lie
-// outside the directory. If its last element is a symlink, that is not followed. Errors
-// are those of Lookup.
+// LookupPath returns the socket at path, which comes from the operator and may lie outside the
+// directory. If its last element is a symlink, that is not followed. Errors are those of Lookup.
 func (d Dir) LookupPath(ctx context.Context, path string) (Socket, error) {
 	lookup := func() (Socket, error) { return d.lookup(path) }
 	return runWithDeadline(ctx, d, lookup, nil)
