@@ -69,7 +69,7 @@ func (d *daemon) warn() {
 		webFile = d.auth.File()
 	}
 	for _, w := range append(unverifiedCertificates(d.targets.File(), webFile), expiredCertificate(webFile)...) {
-		d.log.Warn(w.message, "subject", w.subject)
+		d.log.Warn(w.message, w.kind, w.subject)
 	}
 }
 

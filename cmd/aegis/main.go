@@ -48,7 +48,7 @@ func main() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
-	// Garbage must not make the kernel kill Aegis when clients use all that the limits allow.
+	// If clients use all that the limits allow, collect garbage before the kernel kills Aegis.
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limits.MemoryLimit)
 	}

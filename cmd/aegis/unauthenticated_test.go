@@ -87,7 +87,7 @@ func TestHostileClientsThatHoldAllConnections(t *testing.T) {
 	if status, body := getAs(&http.Client{Transport: another}, s.url(), "prometheus", rightPassword); status != http.StatusOK {
 		t.Errorf("a client with the password got %d %s", status, body)
 	}
-	s.awaitOutput(t, "connection limit reached; closing idle connections without an accepted request")
+	s.awaitOutput(t, "connection limit reached; closing idle connections that made no valid request")
 	for i, wantOpen := range map[int]bool{0: false, len(held) - 1: true} {
 		if open := isOpen(held[i]); open != wantOpen {
 			t.Errorf("connection %d of %d: open is %v, want %v", i, len(held), open, wantOpen)

@@ -109,7 +109,7 @@ func refuse(w http.ResponseWriter, f *File, err error) {
 		w.Header().Set("WWW-Authenticate", `ClientCertificate realm="Aegis"`)
 	}
 	if err != errRateLimit {
-		// Another certificate needs another handshake, and guessing passwords must not be cheaper.
+		// Another certificate needs another handshake, and a flood of wrong passwords should need one too.
 		w.Header().Set("Connection", "close")
 	}
 	if wait > 0 {
@@ -129,7 +129,7 @@ func (a *Authenticator) Reload() error {
 		return err
 	}
 	if err := checkNotWeaker(inUse, next); err != nil {
-		return fmt.Errorf("reloading -web.config.file: %s %w; asking clients for less takes a restart",
+		return fmt.Errorf("reloading -web.config.file: %s %w; a weaker file takes a restart",
 			inUse.path, err)
 	}
 	if next.tls != nil && inUse.tls == nil {

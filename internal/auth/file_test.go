@@ -32,7 +32,7 @@ func TestReadFileErrors(t *testing.T) {
 		{"unknown cipher", serverTLS + "  cipher_suites: [ROT13]", "unknown cipher: ROT13"},
 		{"absent certificate", "tls_server_config: {cert_file: absent.pem, key_file: server.key}", "absent.pem: no such file or directory"},
 		{"no key", "tls_server_config: {cert_file: server.pem}", "missing one of key or key_file"},
-		{"key of another", "tls_server_config: {cert_file: server.pem, key_file: stranger.key}", "; cert_file and key_file must belong to the same certificate"},
+		{"key of another", "tls_server_config: {cert_file: server.pem, key_file: intruder.key}", "; cert_file and key_file must belong to the same certificate"},
 		{"path as certificate", "tls_server_config: {cert: server.pem, key_file: server.key}", "; put the certificate itself under cert, or"},
 		{"path as key", "tls_server_config: {cert_file: server.pem, key: server.key}", "; put the key itself under key, or"},
 		{"authority without policy", serverTLS + "  client_ca_file: trusted.pem", "; set client_auth_type: RequireAndVerifyClientCert"},

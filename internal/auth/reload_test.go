@@ -82,7 +82,7 @@ func TestReloadOfAWeakerFile(t *testing.T) {
 				}
 				return
 			}
-			want := path + " " + tt.want + "; asking clients for less takes a restart"
+			want := path + " " + tt.want + "; a weaker file takes a restart"
 			if err == nil || !strings.Contains(err.Error(), want) || a.File() != inUse {
 				t.Errorf("%v, the old file is in use: %v; want %s", err, a.File() == inUse, want)
 			}

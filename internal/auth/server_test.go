@@ -34,13 +34,13 @@ type site struct {
 }
 
 // newSite returns a site without a server. Its certificates are server and prometheus of
-// the authority trusted, and stranger of the authority foreign.
+// the authority trusted, and intruder of the authority foreign.
 func newSite(t *testing.T) *site {
 	s := &site{t: t, dir: t.TempDir()}
 	trusted := newAuthority(t, s.dir, "trusted")
 	trusted.issue(t, s.dir, "server", time.Now().Add(time.Hour))
 	trusted.issue(t, s.dir, "prometheus", time.Now().Add(time.Hour))
-	newAuthority(t, s.dir, "foreign").issue(t, s.dir, "stranger", time.Now().Add(time.Hour))
+	newAuthority(t, s.dir, "foreign").issue(t, s.dir, "intruder", time.Now().Add(time.Hour))
 	return s
 }
 

@@ -12,7 +12,7 @@ import (
 func TestClientCertificates(t *testing.T) {
 	s := startSite(t, mutualTLS, discard)
 	s.wantNoHandshake("no certificate", s.client(""))
-	s.wantNoHandshake("certificate of another authority", s.client("stranger"))
+	s.wantNoHandshake("certificate of another authority", s.client("intruder"))
 	s.wantStatus("right certificate", s.client("prometheus"), http.StatusOK)
 	plain := *s
 	plain.url = strings.Replace(s.url, "https:", "http:", 1)
@@ -21,7 +21,7 @@ func TestClientCertificates(t *testing.T) {
 
 func TestClientCertificatesIfGiven(t *testing.T) {
 	s := startSite(t, serverTLS+"  client_ca_file: trusted.pem\n  client_auth_type: VerifyClientCertIfGiven\n", discard)
-	s.wantNoHandshake("certificate of another authority", s.client("stranger"))
+	s.wantNoHandshake("certificate of another authority", s.client("intruder"))
 	s.wantStatus("no certificate", s.client(""), http.StatusOK)
 	s.wantStatus("right certificate", s.client("prometheus"), http.StatusOK)
 }
@@ -93,7 +93,7 @@ func TestTLSVersions(t *testing.T) {
 // neither on a kept connection nor by a session that began before.
 func TestReplacedClientCA(t *testing.T) {
 	s := startSite(t, mutualTLS, discard)
-	old, fresh := s.client("prometheus"), s.client("stranger")
+	old, fresh := s.client("prometheus"), s.client("intruder")
 	s.wantStatus("before", old, http.StatusOK)
 	s.reload(strings.Replace(mutualTLS, "trusted.pem", "foreign.pem", 1))
 	resp, body, err := s.get(old, "", "")

@@ -53,7 +53,7 @@ type Conn struct {
 // New returns a Conn for c, which must be a TCP or Unix connection. handshakes tells whether the connection
 // begins with a TLS handshake.
 func (g *Group) New(c net.Conn, handshakes bool) *Conn {
-	raw, _ := c.(syscall.Conn).SyscallConn() // Those two connections have no error.
+	raw, _ := c.(syscall.Conn).SyscallConn() // These two kinds of connections return no error.
 	tracked := &Conn{Conn: c, group: g, raw: raw, source: SourcePrefix(c.RemoteAddr().String())}
 	tracked.ctx, tracked.cancel = context.WithCancel(context.WithValue(context.Background(), contextKey{}, tracked))
 	tracked.usage = usage{handshakes: handshakes, budget: limits.MaxPreRequestBytes, idleSince: time.Now()}

@@ -52,12 +52,12 @@ func (u *usage) acquireSlot(ctx context.Context) bool {
 	if !limits.Expensive.Acquire(ctx, limits.ReadHeaderTimeout) {
 		return false
 	}
-	limits.Yield() // A handshake computes without a pause. Others that are ready find the slot taken now.
+	limits.Yield() // A handshake computes without a pause. Let others run first; they find the slot taken.
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.slot = true
 	ended := ctx.Err() != nil
-	if ended || u.requested { // Meanwhile: nothing else would release it soon.
+	if ended || u.requested { // This happened during the wait, so nothing else would release the slot soon.
 		u.release()
 	}
 	return !ended
@@ -89,8 +89,8 @@ func (c *Conn) BeginRequest() {
 	u.budget = limits.MaxPreRequestBytes
 }
 
-// Authorize notes that the request was accepted: neither its certificate nor its password was refused.
-func (c *Conn) Authorize() {
+// MarkAuthorized notes that the request was accepted: neither its certificate nor its password was refused.
+func (c *Conn) MarkAuthorized() {
 	c.usage.mu.Lock()
 	defer c.usage.mu.Unlock()
 	c.usage.authorized = true
@@ -105,7 +105,7 @@ func (c *Conn) EndRequest() {
 }
 
 // Evictable reports whether the connection may give way to another: it has no request in flight, and none was
-// accepted. If so, since is when that began.
+// accepted. since is when the connection was made, or its last request ended.
 func (c *Conn) Evictable() (since time.Time, ok bool) {
 	c.usage.mu.Lock()
 	defer c.usage.mu.Unlock()

@@ -234,7 +234,7 @@ func TestEvictable(t *testing.T) {
 		t.Error("the time since which it is idle is that of before the request")
 	}
 	c.BeginRequest()
-	c.Authorize()
+	c.MarkAuthorized()
 	check("during a request that was accepted", false)
 	c.EndRequest()
 	check("after it", false)

@@ -1,5 +1,5 @@
-// Package limits names every limit on what Aegis' peers can make it spend, each with the
-// reason for its number, and the types that enforce limits.
+// Package limits has the limits on what Aegis' peers can make it spend, each with the reason
+// for its number, and the types that enforce them.
 //
 // Both peers are taken to be hostile: the client, which may be anyone who reaches the port,
 // and the service behind, which may be compromised.

@@ -29,8 +29,8 @@ func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 	if s.TryAcquire() {
 		return true
 	}
-	// Not context.WithTimeout: the contexts of scrapes have deadlines that they do not watch
-	// themselves, and it would rely on them.
+	// Not context.WithTimeout: it makes no timer if ctx has an earlier deadline, and the context
+	// of a scrape does not end at its deadline.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(timeout, cancel).Stop()

@@ -2,9 +2,9 @@
 // Go's scheduler.
 //
 // The scheduler assumes that every other system call may block. Its monitor thread sleeps
-// while the process is idle. The first such call wakes it, and for about a millisecond it
-// checks some fifty times whether that call has returned. In a daemon that serves one
-// scrape and is idle again, that costs as much as the scrape.
+// while the process is idle. The first such call wakes it, and then it checks again and again
+// whether that call has returned (cmd/aegis/timerslack.go makes it check less often). A scrape
+// has six calls, so that would cost a fifth of it.
 //
 // In exchange, a call of this package keeps its processor: with GOMAXPROCS=1, every other
 // goroutine waits for it. So there are no calls here that may block, and none on files,

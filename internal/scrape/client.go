@@ -44,10 +44,13 @@ type Client struct{ pool pool }
 //
 // The error wraps one of this package or of package socketdir.
 func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
-	if idle := c.pool.get(s.ID); idle != nil {
+	// A raw socket writes to new connections only.
+	if idle := c.pool.get(s.ID); idle != nil && req.Raw {
+		idle.close()
+	} else if idle != nil {
 		resp, err := newRoundTrip(ctx, idle, req).do()
-		// A service may close an idle connection at any moment, even when a request
-		// is on its way. So that is no failure of the scrape.
+		// A service may close an idle connection at any moment, even when a request is on its way. So that
+		// is no failure of the scrape.
 		if !errors.Is(err, errNoResponse) {
 			return resp, err
 		}

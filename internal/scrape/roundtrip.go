@@ -55,7 +55,7 @@ func newRoundTrip(ctx context.Context, c *conn, req Request) *roundTrip {
 }
 
 // interruptSoon makes waits on the connection end at the deadline of ctx, or sooner to check whether ctx has been
-// canceled. Most scrapes are over by then, so that is cheaper than a function that is called when it is.
+// canceled. Most scrapes are over by then, so that is cheaper than context.AfterFunc.
 func (rt *roundTrip) interruptSoon() {
 	soon := time.Now().Add(limits.HangUpCheckInterval)
 	if deadline, ok := rt.ctx.Deadline(); ok && deadline.Before(soon) {

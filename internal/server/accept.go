@@ -95,7 +95,7 @@ func (s *Server) allows(remote net.Addr) bool {
 func (s *Server) reject(c net.Conn) {
 	c.Close()
 	s.metrics.rejected.Inc()
-	if count, ok := s.acceptLog.Allow(); ok {
+	if count, ok := s.rejectLog.Allow(); ok {
 		s.log.Warn("connection rejected: -allow does not name its address",
 			"address", c.RemoteAddr().String(), "count", count)
 	}
@@ -107,13 +107,16 @@ func (s *Server) admit(c net.Conn) *conn.Conn {
 	evicted, added := s.table.add(tracked)
 	if evicted != nil {
 		if count, ok := s.crowdedLog.Allow(); ok {
-			s.log.Warn("connection limit reached; closing idle connections without an accepted request",
+			s.log.Warn("connection limit reached; closing idle connections that made no valid request",
 				"limit", s.table.max, "count", count)
 		}
 		evicted.Abort()
 	}
 	if !added {
 		c.Close()
+		if count, ok := s.fullLog.Allow(); ok {
+			s.log.Warn("connection limit reached; rejecting connections", "limit", s.table.max, "count", count)
+		}
 		return nil
 	}
 	return tracked

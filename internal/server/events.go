@@ -36,9 +36,7 @@ func newMetrics(s *Server, registry prometheus.Registerer) metrics {
 func (s *Server) slowClient(*conn.Conn) {
 	s.metrics.slowClients.Inc()
 	if count, ok := s.slowClientLog.Allow(); ok {
-		s.log.Warn("disconnecting clients that do not read their responses,"+
-			" after a while or if too many others have one to read",
-			"limit", limits.MaxUndrained, "count", count)
+		s.log.Warn("disconnecting clients that do not read their responses", "limit", limits.MaxUndrained, "count", count)
 	}
 }
 

@@ -26,7 +26,7 @@ import (
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
 
-// Config is what a Server serves, and to whom.
+// Config says what a Server serves, and which clients may connect.
 type Config struct {
 	Handler  http.Handler
 	Auth     *auth.Authenticator // nil for plain HTTP without passwords
@@ -52,7 +52,7 @@ type Server struct {
 	requests  atomic.Int64 // in flight
 	draining  atomic.Bool
 
-	acceptLog, crowdedLog, slowClientLog, overrunLog, handshakeLog limits.LogLimiter
+	rejectLog, fullLog, crowdedLog, slowClientLog, overrunLog, handshakeLog limits.LogLimiter
 }
 
 // New returns a Server that does not listen yet.
@@ -128,8 +128,7 @@ func (s *Server) track(next http.Handler) http.Handler {
 	})
 }
 
-// refuseBody makes the response not wait for the body of its request. net/http would read it first, and sees no
-// hang-up before its end.
+// refuseBody makes net/http respond without reading the body of the request first, which may never come.
 func refuseBody(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
 	http.NewResponseController(w).SetReadDeadline(time.Now())
@@ -138,13 +137,13 @@ func refuseBody(w http.ResponseWriter) {
 // authorized notes that a request got past authentication: its connection does not give way to another any more.
 func authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn.FromContext(r.Context()).Authorize()
+		conn.FromContext(r.Context()).MarkAuthorized()
 		next.ServeHTTP(w, r)
 	})
 }
 
 // Serve serves what listeners accept. It returns the error of the first listener that fails, or nil once Drain
-// or Close has closed all of them. It closes them at once if that came first.
+// or Close has closed all of them. If Drain or Close was called before, Serve closes them at once.
 func (s *Server) Serve(listeners []net.Listener) error {
 	s.mu.Lock()
 	s.listeners = listeners

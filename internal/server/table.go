@@ -59,8 +59,8 @@ func (t *table) all() []*conn.Conn {
 // connections without an accepted request, and is the oldest of them.
 //
 // A connection that has just arrived may be about to send its request. It gives way only if its source is not
-// that of c and has at least as many such connections. One that has sent none in limits.ReadHeaderTimeout always
-// may.
+// that of c and has at least as many such connections. A connection that has sent none in limits.ReadHeaderTimeout
+// gives way in any case.
 func (t *table) evictionCandidate(c *conn.Conn) (candidate *conn.Conn) {
 	type waiting struct {
 		conn  *conn.Conn

@@ -80,7 +80,7 @@ func TestEvictionCandidate(t *testing.T) {
 						time.Sleep(limits.ReadHeaderTimeout)
 					case isServed, isInFlight:
 						tracked.BeginRequest()
-						tracked.Authorize()
+						tracked.MarkAuthorized()
 						if h.state == isServed {
 							tracked.EndRequest()
 						}
@@ -155,7 +155,7 @@ func TestEviction(t *testing.T) {
 	held[0].wantEnd(t, "the oldest connection")
 	held[1].wantStatus(t, request, http.StatusOK)
 	accepted.wantStatus(t, request, http.StatusOK)
-	s.waitLog("connection limit reached; closing idle connections without an accepted request")
+	s.waitLog("connection limit reached; closing idle connections that made no valid request")
 }
 
 // A client whose request is refused has to connect again, and so do a flood of them.

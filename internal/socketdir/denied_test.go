@@ -64,8 +64,8 @@ func TestDenied(t *testing.T) {
 // The remedy depends on the owner, group and mode of the socket.
 func TestRemedy(t *testing.T) {
 	me, mine := uint32(os.Geteuid()), currentGroups()
-	const stranger = 54321
-	if got, want := sharedGroup(stranger), mine[len(mine)-1]; got != want {
+	const other = 54321
+	if got, want := sharedGroup(other), mine[len(mine)-1]; got != want {
 		t.Errorf("shared group in a directory of another group: %d, want %d", got, want)
 	}
 	if got := sharedGroup(mine[0]); got != mine[0] {
@@ -77,12 +77,12 @@ func TestRemedy(t *testing.T) {
 		uid, gid, mode uint32
 		want           string
 	}{
-		{stranger, stranger, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; to make that permanent, set Group=" + shared + " and"},
-		{stranger, stranger, 0o660, "chgrp " + shared + " /x.sock; to make"},
-		{stranger, mine[0], 0o640, "chmod g+w /x.sock; to make"},
-		{stranger, mine[0], 0o660, "the socket's own permissions suffice: chmod g+x /, unless"},
-		{me, stranger, 0o400, "chmod u+w /x.sock; to make"},
-		{me, stranger, 0o600, "the socket's own permissions suffice"},
+		{other, other, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; to make that permanent, set Group=" + shared + " and"},
+		{other, other, 0o660, "chgrp " + shared + " /x.sock; to make"},
+		{other, mine[0], 0o640, "chmod g+w /x.sock; to make"},
+		{other, mine[0], 0o660, "the socket's own permissions suffice: chmod g+x /, unless"},
+		{me, other, 0o400, "chmod u+w /x.sock; to make"},
+		{me, other, 0o600, "the socket's own permissions suffice"},
 	} {
 		if got := connectRemedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got, tt.want)

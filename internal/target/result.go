@@ -10,7 +10,7 @@ import (
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// Result is how a scrape ended, as the label of that name has it.
+// Result is how a scrape ended. It is the value of the metric label "result".
 type Result string
 
 const (
@@ -83,13 +83,13 @@ func Sentinel(err error) error {
 	return err
 }
 
-// Detail returns what err says besides its sentinel, for lists whose title says that.
+// Detail returns what err says besides its sentinel, for lists in which that would stand in every line.
 func Detail(err error) string {
 	return strings.TrimPrefix(err.Error(), Sentinel(err).Error()+": ")
 }
 
 var (
-	// ErrDisabled is why a target is not served that the targets file disables.
+	// ErrDisabled means that the targets file disables the target.
 	ErrDisabled     = fmt.Errorf("%w: the targets file disables it (enabled: false)", socketdir.ErrNotFound)
 	errReservedName = fmt.Errorf("%w: /metrics is Aegis' own page; let the service use another name for its socket",
 		socketdir.ErrNotSocket)

@@ -118,8 +118,7 @@ func (s *Server) Alive() error {
 	return nil
 }
 
-// Watch passes a line that says how all targets do to report, now and whenever it may have changed, until ctx
-// ends. It reconciles the targets with the directory at least once in limits.ReconcileInterval.
+// Watch calls report with the status line, now and whenever it may have changed, until ctx ends. It reconciles the targets with the directory at least once in limits.ReconcileInterval.
 func (s *Server) Watch(ctx context.Context, report func(line string)) {
 	tick := time.NewTicker(limits.ReconcileInterval)
 	defer tick.Stop()
