@@ -134,7 +134,7 @@ in
         "@basic-io @io-event @signal"
         "accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
         "clone clone3 madvise prctl tgkill uname"
-        "faccessat faccessat2 fcntl fstat getcwd getdents64 newfstatat openat pipe2 readlinkat splice statx"
+        "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
       ];
     }
     # Aegis needs nothing in /var, unless the sockets are there. A bind mount of
