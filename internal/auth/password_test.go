@@ -185,6 +185,7 @@ func TestCredentials(t *testing.T) {
 	for _, parts := range [][3]string{
 		{"a", "bc", "h"}, {"ab", "c", "h"}, {"abc", "", "h"}, {"", "abc", "h"},
 		{"a", "b", "ch"}, {"a", "bch", ""}, {"a", "bc", "i"}, {"b", "ac", "h"},
+		{"a", "hb", "c"}, {"ac", "b", "h"},
 	} {
 		key := newCredentials(parts[0], parts[1], parts[2])
 		if other, ok := seen[key]; ok {

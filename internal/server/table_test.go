@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -110,11 +111,16 @@ func (t *table) setMax(n int) {
 func TestConnectionsAreBounded(t *testing.T) {
 	unix := listen(t, "unix", filepath.Join(t.TempDir(), "aegis.sock"))
 	overUnix, overTCP := start(t, Config{}, unix), start(t, Config{}, nil)
+	sources := 0
+	dialFromAnother := func() client {
+		sources++
+		return overTCP.dialFrom(fmt.Sprintf("127.0.0.%d", sources))
+	}
 	for network, tt := range map[string]struct {
 		s    *testServer
 		dial func() client
 	}{
-		"tcp":  {overTCP, overTCP.dial},
+		"tcp":  {overTCP, dialFromAnother},
 		"unix": {overUnix, func() client { return dialUnix(t, unix) }},
 	} {
 		t.Run(network, func(t *testing.T) {
@@ -123,6 +129,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			first.wantStatus(t, fastRequest, http.StatusOK)
 			second.wantStatus(t, slowRequest, http.StatusOK)
 			tt.dial().wantEnd(t, "beyond the limit")
+			first.wantStatus(t, fastRequest, http.StatusOK)
 			first.Close()
 			eventually(t, "a connection is closed", func() bool { return tt.s.metric("aegis_scraper_connections") == 1 })
 			tt.dial().wantStatus(t, fastRequest, http.StatusOK)
@@ -139,12 +146,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 // Clients that hold all connections without a request do not keep out a client that has the password, and do not
-// take the place of one that has sent it.
+// take the place of one that has sent it, even if that has the oldest connection of their address.
 func TestEviction(t *testing.T) {
 	const request = "GET /a HTTP/1.1\r\nHost: h\r\n" + userHeader + "\r\n"
 	s := start(t, Config{Auth: authenticator(t, users(t, bcrypt.MinCost))}, nil)
 	s.table.setMax(4)
-	accepted := s.dialFrom("127.0.0.2")
+	accepted := s.dialFrom("127.0.0.3")
 	accepted.wantStatus(t, request, http.StatusOK)
 	var held []client
 	for i := range 3 {
