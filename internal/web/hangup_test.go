@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,14 +33,18 @@ func TestHangUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := start(t)
+			var begun atomic.Bool
 			ended := make(chan struct{}, 1)
 			a.service("slow", func(w http.ResponseWriter, r *http.Request) {
+				begun.Store(true)
 				<-r.Context().Done()
 				ended <- struct{}{}
 			})
 			c := a.dial()
 			io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: h\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n"+tt.field+"\r\n")
-			eventually(t, "the scrape is in flight", func() bool { return a.metric("aegis_scrapes_in_flight") == "1" })
+			eventually(t, "the scrape is in flight", func() bool {
+				return begun.Load() && a.metric("aegis_scrapes_in_flight") == "1"
+			})
 			if tt.more != "" {
 				time.Sleep(3 * limits.HangUpCheckDelay) // Aegis has looked for a hang-up by then.
 				io.WriteString(c, tt.more)
