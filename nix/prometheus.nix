@@ -21,7 +21,7 @@ in
   #     (aegis.lib.scrapeConfig { hosts = [ "[fda2::1]:31337" "[fda2::2]:31337" ]; })
   #   ];
   #
-  # refreshInterval sets how often Prometheus asks each host for its targets. All
+  # refreshInterval sets how often Prometheus queries each host for its targets. All
   # other arguments, such as scrape_interval, become part of the scrape
   # configuration. scheme and credentials apply to discovery too.
   scrapeConfig =

@@ -70,7 +70,7 @@ in
       # On a stop, Aegis finishes the scrapes in flight, which takes up to six seconds.
       TimeoutStopSec = "15s";
 
-      # Go's monitor thread polls less often then (see cmd/aegis/timerslack.go).
+      # Go's monitor thread polls less often then (see cmd/aegis/main.go).
       TimerSlackNSec = "1ms";
 
       # Each client connection and each connection to a service needs a descriptor.

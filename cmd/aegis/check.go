@@ -21,16 +21,13 @@ import (
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
-// serviceUser is the user of the service unit.
-const serviceUser = "aegis"
-
 // runCheck scrapes targets once, as the daemon would, and says what is wrong.
 func runCheck(args []string, p process) error {
 	// A signal ends it at once, as with any other command: it has nothing to finish.
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
 	options := check.Options{
 		Timeout: limits.DefaultScrapeTimeout, Version: version,
-		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs(serviceUser, args),
+		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs("aegis", args), // the user of the service unit
 	}
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	dir := fs.String("sockdir", "./run", "")

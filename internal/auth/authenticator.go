@@ -35,14 +35,13 @@ var (
 
 // Authenticator enforces the web file in use.
 type Authenticator struct {
-	log       *slog.Logger
 	file      atomic.Pointer[File]
 	passwords *passwordVerifier
 }
 
 // New returns an Authenticator that enforces f.
 func New(f *File, log *slog.Logger) *Authenticator {
-	a := &Authenticator{log: log, passwords: newPasswordVerifier(log)}
+	a := &Authenticator{passwords: newPasswordVerifier(log)}
 	a.file.Store(f)
 	return a
 }
@@ -119,35 +118,30 @@ func refuse(w http.ResponseWriter, f *File, err error) {
 }
 
 // Reload reads the file again and puts it to use. It returns an error and keeps the file in use if the new
-// one is invalid or asks clients for less. Only one call may run at a time.
-//
-// A server that began without TLS cannot turn it on. Reload then logs a warning and uses the rest of the file.
+// one is invalid, weaker, or turns TLS on, which a server cannot do later. Only one call may run at a time.
 func (a *Authenticator) Reload() error {
 	inUse := a.File()
 	next, err := ReadFile(inUse.path)
 	if err != nil {
 		return err
 	}
-	if err := checkNotWeaker(inUse, next); err != nil {
-		return fmt.Errorf("reloading -web.config.file: %s %w; a weaker file takes a restart",
-			inUse.path, err)
-	}
-	if next.tls != nil && inUse.tls == nil {
-		a.log.Warn("TLS stays off: turning it on takes a restart", "file", next.path)
-		next.config.TLSConfig, next.tls, next.clientCAs = inUse.config.TLSConfig, nil, nil
+	if err := checkReload(inUse, next); err != nil {
+		return fmt.Errorf("reloading -web.config.file: %s %w; that takes a restart", inUse.path, err)
 	}
 	a.file.Store(next)
 	return nil
 }
 
-// checkNotWeaker returns an error that says what inUse asks of clients, but next does not.
-func checkNotWeaker(inUse, next *File) error {
+// checkReload returns an error that says what inUse demands of clients but next does not, or that next turns TLS on.
+func checkReload(inUse, next *File) error {
 	was, is := inUse.config.TLSConfig, next.config.TLSConfig
 	switch {
 	case len(inUse.config.Users) > 0 && len(next.config.Users) == 0:
 		return errors.New("has no passwords any more")
 	case inUse.tls != nil && next.tls == nil:
 		return errors.New("has no TLS any more")
+	case inUse.tls == nil && next.tls != nil:
+		return errors.New("turns TLS on")
 	case inUse.VerifiesClientCerts() && is.ClientAuth != was.ClientAuth && is.ClientAuth != requireAndVerify:
 		return fmt.Errorf("does not have client_auth_type: %s any more", was.ClientAuth)
 	case len(was.ClientAllowedSans) > 0 && len(is.ClientAllowedSans) == 0:

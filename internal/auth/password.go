@@ -120,10 +120,10 @@ func (p *passwordVerifier) join(key credentials, source netip.Prefix) (v *verifi
 // compare returns nil if password is that of user, errWrongPassword if not, and errTooManyPasswords if no
 // slot gets free in time. It goes on if the client hangs up: others may wait for the result.
 func compare(user, password string, f *File) error {
-	if !limits.Expensive.Acquire(context.Background(), limits.PasswordQueueTimeout) {
+	if !limits.Authentication.Acquire(context.Background(), limits.PasswordQueueTimeout) {
 		return errTooManyPasswords
 	}
-	defer limits.Expensive.Release()
+	defer limits.Authentication.Release()
 	secret, known := f.config.Users[user]
 	hash := []byte(secret)
 	if !known {

@@ -40,13 +40,13 @@ func readPasswords(t *testing.T, costs map[string]int) *File {
 func takeSlots(t *testing.T) (release func()) {
 	t.Helper()
 	taken := 0
-	for limits.Expensive.TryAcquire() {
+	for limits.Authentication.TryAcquire() {
 		taken++
 	}
 	release = func() {
 		if taken > 0 {
 			taken--
-			limits.Expensive.Release()
+			limits.Authentication.Release()
 		}
 	}
 	t.Cleanup(func() {

@@ -2,7 +2,7 @@
 // whether it reads its response, and whether it has hung up.
 //
 // Clients are hostile until checked. A connection that made no request yet may send limits.MaxPreRequestBytes,
-// and its TLS handshake takes a slot of limits.Expensive for as long as there is something to compute. A client
+// and its TLS handshake takes a slot of limits.Authentication for as long as there is something to compute. A client
 // that does not read its response is disconnected, so that the kernel does not keep the response for it (see
 // drainQueue).
 package conn

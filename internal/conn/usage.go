@@ -16,7 +16,7 @@ type usage struct {
 	mu         sync.Mutex
 	budget     int  // bytes that the client may send before the next request
 	handshakes bool // what it sends before the first request costs processor time
-	slot       bool // the connection has a slot of limits.Expensive
+	slot       bool // the connection has a slot of limits.Authentication
 	requested  bool
 	inRequest  bool
 	authorized bool
@@ -49,7 +49,7 @@ func (u *usage) acquireSlot(ctx context.Context) bool {
 	if !needed {
 		return true
 	}
-	if !limits.Expensive.Acquire(ctx, limits.ReadHeaderTimeout) {
+	if !limits.Authentication.Acquire(ctx, limits.ReadHeaderTimeout) {
 		return false
 	}
 	limits.Yield() // A handshake computes without a pause. Let others run first; they find the slot taken.
@@ -73,7 +73,7 @@ func (u *usage) releaseSlot() {
 func (u *usage) release() {
 	if u.slot {
 		u.slot = false
-		limits.Expensive.Release()
+		limits.Authentication.Release()
 	}
 }
 

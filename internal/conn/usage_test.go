@@ -40,13 +40,13 @@ func TestBudgetBeforeARequest(t *testing.T) {
 	}
 }
 
-// freeSlots returns how many slots of limits.Expensive are free.
+// freeSlots returns how many slots of limits.Authentication are free.
 func freeSlots() (n int) {
-	for limits.Expensive.TryAcquire() {
+	for limits.Authentication.TryAcquire() {
 		n++
 	}
 	for range n {
-		limits.Expensive.Release()
+		limits.Authentication.Release()
 	}
 	return n
 }
@@ -63,7 +63,7 @@ func readPart(t *testing.T, c *Conn, client net.Conn) {
 	}
 }
 
-// A TLS handshake has a slot of limits.Expensive while there is something to compute, and
+// A TLS handshake has a slot of limits.Authentication while there is something to compute, and
 // gives it back on every path.
 func TestHandshakeSlot(t *testing.T) {
 	for name, release := range map[string]func(c *Conn, client *net.TCPConn){
@@ -119,13 +119,13 @@ func TestNoSlotNeeded(t *testing.T) {
 func takeSlots(t *testing.T) (giveBack func()) {
 	t.Helper()
 	for range limits.MaxExpensive {
-		if !limits.Expensive.TryAcquire() {
+		if !limits.Authentication.TryAcquire() {
 			t.Fatal("a slot is missing")
 		}
 	}
 	return sync.OnceFunc(func() {
 		for range limits.MaxExpensive {
-			limits.Expensive.Release()
+			limits.Authentication.Release()
 		}
 	})
 }

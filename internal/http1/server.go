@@ -47,6 +47,7 @@ func (s *Server) Serve(c *conn.Conn) (handOff bool) {
 		reusable := s.serve(w)
 		deadline, written := w.writeDeadline(), w.written
 		w.release()
+		session.received = "" // The connection may be idle for long.
 		if !reusable {
 			c.CloseBy(deadline)
 			return false

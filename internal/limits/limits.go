@@ -97,7 +97,7 @@ const (
 
 // Aegis' own pages. Each response is in memory until its client has read it.
 const (
-	// MaxExpensive is how many expensive operations may run at once (see Expensive). Go
+	// MaxExpensive is how many expensive operations of a kind may run at once (see Expensive). Go
 	// lets each run for 10 ms before a scrape gets its turn on the same processor.
 	MaxExpensive = 2
 

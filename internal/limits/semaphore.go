@@ -2,6 +2,7 @@ package limits
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -40,7 +41,12 @@ func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 // Release gives a slot back.
 func (s *Semaphore) Release() { s.slots.Release(1) }
 
-// Expensive bounds work that keeps the processor busy for milliseconds: TLS handshakes, password
-// hashes, pages, lists, Aegis' own metrics and decompression. Scrapes need no slot, so they wait
-// for at most MaxExpensive of these at a time, however many are wanted.
-var Expensive = NewSemaphore(MaxExpensive)
+// Expensive bounds work that keeps the processor busy for milliseconds: pages, lists, Aegis' own
+// metrics and decompression. Authentication bounds such work for clients that are not let in yet:
+// TLS handshakes and password hashes, which must not keep the others waiting. Scrapes need no slot,
+// so they wait for at most MaxExpensive of each at a time, however many are wanted.
+var Expensive, Authentication = NewSemaphore(MaxExpensive), NewSemaphore(MaxExpensive)
+
+// Yield lets everything else that is ready run first. Aegis runs on one processor, where a goroutine that never
+// waits keeps going for 10 ms. A peer that always has more to send would delay all others by that, many times over.
+func Yield() { runtime.Gosched() }

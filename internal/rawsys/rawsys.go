@@ -3,7 +3,7 @@
 //
 // The scheduler assumes that every other system call may block. Its monitor thread sleeps
 // while the process is idle. The first such call wakes it, and then it checks again and again
-// whether that call has returned (cmd/aegis/timerslack.go makes it check less often). A scrape
+// whether that call has returned (cmd/aegis/main.go makes it check less often). A scrape
 // has six calls, so that would cost a fifth of it.
 //
 // In exchange, a call of this package keeps its processor: with GOMAXPROCS=1, every other

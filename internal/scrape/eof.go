@@ -83,7 +83,7 @@ func (r *Response) checkGzipEnd() error {
 	decompressed, err := gzip.NewReader(bytes.NewReader(bytes.Join(r.buffered, nil)))
 	var n int64
 	if err == nil {
-		n, err = io.Copy(io.Discard, io.LimitReader(decompressed, limits.MaxDecompressed))
+		n, err = io.Copy(yieldingDiscard{}, io.LimitReader(decompressed, limits.MaxDecompressed))
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -95,6 +95,14 @@ func (r *Response) checkGzipEnd() error {
 			limits.MaxDecompressed>>20, lengthAdvice)
 	}
 	return nil
+}
+
+// yieldingDiscard is io.Discard, but lets others run at each write.
+type yieldingDiscard struct{}
+
+func (yieldingDiscard) Write(p []byte) (int, error) {
+	limits.Yield()
+	return len(p), nil
 }
 
 // tailLen is how many bytes at the end of a body checkTextEnd needs.

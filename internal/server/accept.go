@@ -105,6 +105,9 @@ func (s *Server) reject(c net.Conn) {
 func (s *Server) admit(c net.Conn) *conn.Conn {
 	tracked := s.conns.New(c, s.tls != nil)
 	evicted, added := s.table.add(tracked)
+	if evicted != nil || !added {
+		limits.Yield() // At the limit, each connection makes add look at all others.
+	}
 	if evicted != nil {
 		if count, ok := s.crowdedLog.Allow(); ok {
 			s.log.Warn("connection limit reached; closing idle connections that made no valid request",

@@ -128,7 +128,7 @@ func TestDrain(t *testing.T) {
 func TestDrainWaitsForAPassword(t *testing.T) {
 	s := start(t, Config{Auth: authenticator(t, users(t, bcrypt.MinCost))}, nil)
 	for range limits.MaxExpensive {
-		if !limits.Expensive.TryAcquire() {
+		if !limits.Authentication.TryAcquire() {
 			t.Fatal("a slot is missing")
 		}
 	}
@@ -138,7 +138,7 @@ func TestDrainWaitsForAPassword(t *testing.T) {
 	cut := s.startDrain()
 	time.Sleep(limits.DrainIdleTimeout + 3*limits.DrainFlushTimeout)
 	for range limits.MaxExpensive {
-		limits.Expensive.Release()
+		limits.Authentication.Release()
 	}
 	c.wantStatus(t, "", http.StatusOK)
 	s.wantCut(cut, 0)

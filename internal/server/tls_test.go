@@ -145,9 +145,9 @@ func TestRefusedRequestKeepsNoSlot(t *testing.T) {
 	}
 	free := 0
 	for range limits.MaxExpensive {
-		if limits.Expensive.TryAcquire() {
+		if limits.Authentication.TryAcquire() {
 			free++
-			defer limits.Expensive.Release()
+			defer limits.Authentication.Release()
 		}
 	}
 	if free != limits.MaxExpensive {

@@ -118,3 +118,15 @@ func TestHealth(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A host that is more than one word of a header is refused, though net/http accepts it in a request target.
+func TestHostWithSpaces(t *testing.T) {
+	a := start(t)
+	a.service("svc", oneSample)
+	for _, path := range []string{"/-/sd", "/svc"} {
+		got, err := a.send("GET http://[fe80::1%25%20X:%20y]" + path + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		if err != nil || !strings.Contains(got, " 400 ") {
+			t.Errorf("%s: %v, %.100q; want status 400", path, err, got)
+		}
+	}
+}

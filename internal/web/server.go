@@ -73,6 +73,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, "a scrape has no body (RFC 9110 section 9.3.1)")
 		return
 	}
+	if strings.ContainsFunc(r.Host+r.URL.RawQuery, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+		writeText(w, http.StatusBadRequest, "the host or the query has spaces or control characters in it")
+		return
+	}
 	if own, ok := s.routes[r.URL.Path]; ok {
 		own(w, r)
 		return

@@ -61,7 +61,7 @@
             prometheus.wait_until_succeeds(finds(f'up{{job="{job}", instance="host:31337"}} == 1'))
         prometheus.wait_until_succeeds(finds("printerfacts_facts_total == 42"))
 
-    with subtest("Prometheus loads the alerts beside other rules"):
+    with subtest("Prometheus loads the alerts along with other rules"):
         rules = prometheus.succeed("curl --fail --silent --show-error http://localhost:9090/api/v1/rules")
         assert "AegisDown" in rules and "own:up:sum" in rules, rules
 

@@ -15,7 +15,7 @@
       })
     ];
     ruleFiles = [ aegis.lib.alertRules ];
-    # The user's own rules must work beside the alerts.
+    # The user's own rules must work next to the alerts.
     rules = [
       (builtins.toJSON {
         groups = [
