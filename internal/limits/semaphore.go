@@ -41,10 +41,9 @@ func (s *Semaphore) Acquire(ctx context.Context, timeout time.Duration) bool {
 // Release gives a slot back.
 func (s *Semaphore) Release() { s.slots.Release(1) }
 
-// Expensive bounds work that keeps the processor busy for milliseconds: pages, lists, Aegis' own
-// metrics and decompression. Authentication bounds such work for clients that are not let in yet:
-// TLS handshakes and password hashes, which must not keep the others waiting. Scrapes need no slot,
-// so they wait for at most MaxExpensive of each at a time, however many are wanted.
+// Expensive bounds work that keeps the processor busy for milliseconds: pages, lists, Aegis' own metrics
+// and decompression. Authentication bounds TLS handshakes and password hashes, so that clients that are
+// not let in yet do not keep the others waiting. Scrapes need no slot.
 var Expensive, Authentication = NewSemaphore(MaxExpensive), NewSemaphore(MaxExpensive)
 
 // Yield lets everything else that is ready run first. Aegis runs on one processor, where a goroutine that never

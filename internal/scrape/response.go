@@ -132,7 +132,7 @@ func (r *Response) WriteTo(w io.Writer) (written int64, err error) {
 		var n int64
 		limits.Yield() // The service may always have more to send.
 		if remaining := r.body.knownRemaining(); splicer != nil && remaining >= limits.BufferSize {
-			n, err = r.splice(splicer, remaining)
+			n, err = r.splice(splicer, min(remaining, 4*limits.PipeSize))
 		} else {
 			n, err = r.copyNext(w)
 		}

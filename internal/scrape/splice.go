@@ -36,7 +36,6 @@ func (r *Response) splice(w Splicer, n int64) (written int64, err error) {
 		return 0, writeError(err)
 	}
 	for written < n {
-		limits.Yield() // The service may always have more to send.
 		moved, err := r.rt.spliceTo(p, int(min(n-written, limits.PipeSize)))
 		if err != nil {
 			return written, r.rt.readError(err)

@@ -16,7 +16,7 @@ import (
 // targets file names its socket.
 type Entry struct {
 	socketdir.Entry
-	Settings targetsfile.Target
+	Settings *targetsfile.Target // not nil, and not to be changed: many entries share it
 }
 
 // VisibleTo returns the part of List that the client that sent r may see.
@@ -37,9 +37,12 @@ func (s *Set) List(ctx context.Context) ([]Entry, error) {
 	}
 	entries := make([]Entry, 0, len(inDir)+len(file.Targets))
 	for _, e := range inDir {
-		settings := file.Target(e.Name)
+		settings := &targetsfile.Default
+		if t, ok := file.Targets[e.Name]; ok {
+			settings = &t
+		}
 		if e.Err == nil {
-			e.Err = notServed(e.Name, settings)
+			e.Err = notServed(e.Name, *settings)
 		}
 		if e.Err == nil && settings.Socket != "" {
 			e.Err = fmt.Errorf("%w: the targets file names another socket for %s, %s",
@@ -49,7 +52,7 @@ func (s *Set) List(ctx context.Context) ([]Entry, error) {
 	}
 	for name, settings := range file.Targets {
 		if settings.Socket != "" && !settings.Disabled {
-			entries = append(entries, Entry{socketdir.Entry{File: settings.Socket, Name: name}, settings})
+			entries = append(entries, Entry{socketdir.Entry{File: settings.Socket, Name: name}, &settings})
 		}
 	}
 	slices.SortStableFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })

@@ -66,7 +66,7 @@ func (s *Set) Reload(ctx context.Context) error {
 	}
 	present := make(map[socketdir.ID]bool, len(entries))
 	for _, e := range entries {
-		target := Target{Name: e.Name, Settings: e.Settings, set: s}
+		target := Target{Name: e.Name, Settings: *e.Settings, set: s}
 		if socket, err := target.Lookup(ctx); err == nil {
 			present[socket.ID] = true
 		}
