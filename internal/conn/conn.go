@@ -183,8 +183,8 @@ func (c *Conn) CloseNow() {
 }
 
 // SourcePrefix returns the key under which limits per client count a connection from remote, an address with a
-// port: the address itself, or its /64 for public IPv6 addresses, of which one client has many. It returns the
-// zero Prefix if remote is not an address with a port.
+// port: the address itself, or its /64 for public IPv6 addresses, because one client has many of those. It
+// returns the zero Prefix if remote is not an address with a port.
 func SourcePrefix(remote string) netip.Prefix {
 	addr, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -60,8 +60,8 @@ func Send(fd int, parts [][]byte, flags int) (int, error) {
 	return result(n, errno)
 }
 
-// Splice calls splice(2) to move at most n bytes between from and to, of which one is a
-// pipe and the other a non-blocking socket.
+// Splice calls splice(2) to move at most n bytes from one descriptor to another. One must be
+// a pipe and the other a non-blocking socket.
 func Splice(from, to, n int) (int, error) {
 	moved, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK)
 	return result(moved, errno)

@@ -58,7 +58,7 @@ func TestClientTimeouts(t *testing.T) {
 	const someLimit = "rate_limit: {interval: 1ms, burst: 9}\n" // has net/http serve all
 	for name, tt := range map[string]struct {
 		file    string   // of package auth
-		send    []string // requests, of which all but the last get a response
+		send    []string // requests; all but the last get a response
 		timeout time.Duration
 	}{
 		"silent":                        {"", []string{""}, header},

@@ -70,8 +70,8 @@ func syntaxFault(text []byte, err error) *Fault {
 	return &Fault{Syntax, line, reason}
 }
 
-// firstLineWith returns the first line up to which text fails to parse for reason. Up to each later
-// line, it fails for the same reason, so a binary search finds the first.
+// firstLineWith returns the number of the line that makes text fail to parse for reason. Every longer
+// part of text fails for the same reason, so a binary search finds the line.
 func firstLineWith(text []byte, reason string) int {
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	return 1 + sort.Search(len(lines)-1, func(i int) bool {
