@@ -71,7 +71,7 @@ in
       TimeoutStopSec = "15s";
 
       # Go's monitor thread polls less often then (see cmd/aegis/main.go).
-      TimerSlackNSec = "1ms";
+      TimerSlackNSec = "5ms";
 
       # Each client connection and each connection to a service needs a descriptor.
       LimitNOFILE = 65536;
