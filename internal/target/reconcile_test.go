@@ -64,57 +64,16 @@ func TestUnreadableDirectoryChangesNothing(t *testing.T) {
 	s.scrape("svc")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Reconcile(ctx); !errors.Is(err, context.Canceled) || len(s.log.lines()) != 1 {
+	if _, err := s.Reconcile(ctx); !errors.Is(err, context.Canceled) || len(s.log.lines()) != 0 {
 		t.Errorf("canceled: %v, log %q", err, s.log.lines())
 	}
 	remove(t, s.path)
 	if _, err := s.Reconcile(t.Context()); !errors.Is(err, socketdir.ErrNoDirectory) {
 		t.Errorf("without the directory: %v", err)
 	}
-	if err := s.Reload(t.Context()); !errors.Is(err, socketdir.ErrNoDirectory) {
-		t.Errorf("a reload without the directory: %v", err)
-	}
 	if got := s.result("svc"); got != OK {
 		t.Errorf("without the directory svc is %s", got)
 	}
-}
-
-func TestReloadClosesConnectionsOfRemovedSockets(t *testing.T) {
-	s := newTestSet(t)
-	elsewhere := filepath.Join(t.TempDir(), "moved")
-	for _, name := range []string{"kept", "removed", "disabled", "moved"} {
-		s.service(name, metrics1)
-	}
-	if err := os.Rename(s.socket("moved"), elsewhere); err != nil {
-		t.Fatal(err)
-	}
-	moved := targetsfile.Target{Socket: elsewhere, Path: "/metrics"}
-	s.SetFile(targetsfile.File{Targets: map[string]targetsfile.Target{"moved": moved}})
-	for _, name := range []string{"kept", "removed", "disabled", "moved"} {
-		s.scrape(name)
-	}
-	if n := s.client.Connections(); n != 4 {
-		t.Skipf("%d of 4 connections are still idle: this machine is too busy", n)
-	}
-	remove(t, s.socket("removed"))
-	s.SetFile(targetsfile.File{Targets: map[string]targetsfile.Target{"moved": moved, "disabled": {Disabled: true}}})
-	if err := s.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n := s.client.Connections(); n > 2 {
-		t.Errorf("%d connections, want those to kept and moved at most", n)
-	}
-	if len(s.Changed()) != 1 {
-		t.Error("a reload does not notify")
-	}
-	for range 100 { // An idle connection may just have been closed for its age.
-		s.scrape("kept")
-		s.scrape("moved")
-		if err := s.Reload(t.Context()); err == nil && s.client.Connections() == 2 {
-			return
-		}
-	}
-	t.Error("a reload closes connections to sockets that are still targets")
 }
 
 // They report what the last reconciliation found.

@@ -113,7 +113,8 @@ func (s *Set) setState(r *record, o Outcome, isGone bool) {
 	if o.Err != nil {
 		r.lastFailure = o
 	}
-	if r.logged == o.Result || o.At.Sub(r.loggedAt) < limits.StateLogInterval {
+	isNews := r.logged != o.Result && (r.logged != "" || o.Err != nil) // not that the first scrape succeeds
+	if !isNews || o.At.Sub(r.loggedAt) < limits.StateLogInterval {
 		return
 	}
 	r.logged, r.loggedAt = o.Result, o.At

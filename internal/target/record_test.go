@@ -189,10 +189,11 @@ func TestStateIsLoggedWhenItChanges(t *testing.T) {
 	s.found("svc", at.Add(time.Minute), scrape.ErrCanceled)
 	s.missed("svc", at.Add(time.Minute), ErrForbidden)
 	s.missed("svc", at.Add(time.Minute), socketdir.ErrNotFound)
+	s.found("svc", at.Add(time.Hour), nil)
 	want := []string{
-		`level=INFO msg="target is fine" target=svc`,
 		`level=WARN msg="target is failing" target=svc reason=refused error="` + socketdir.ErrRefused.Error() + `"`,
 		`level=INFO msg="target is gone" target=svc`,
+		`level=INFO msg="target is fine" target=svc`,
 	}
 	if got := s.log.lines(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
