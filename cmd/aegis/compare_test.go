@@ -26,12 +26,31 @@ func BenchmarkCompare(b *testing.B) {
 					costs[p.name] = append(costs[p.name], p.cost(b, 4, 1))
 				}
 			}
-			own := median(costs["aegis"])
-			b.ReportMetric(own, "aegis-µs/scrape")
-			for _, p := range proxies[1:] {
-				b.ReportMetric(own/median(costs[p.name]), "aegis/"+p.name)
+			reportCosts(b, proxies, costs)
+		})
+	}
+}
+
+// BenchmarkDial measures the processor time of a scrape that has to connect to its service, as every
+// scrape does on a host that is not under load, compared with nginx, which always connects. There
+// are so many sockets that Aegis has closed its connection to each before it is scraped again.
+//
+//	go test -run '^$' -bench Dial -benchtime 5x ./cmd/aegis
+func BenchmarkDial(b *testing.B) {
+	const sockets = 4000
+	aegis := buildProgram(b, b.TempDir(), "aegis", ".")
+	for _, payload := range []payload{{1500, "length"}, {30_000, "chunked"}, {100_000, "length"}, {1_000_000, "chunked"}} {
+		b.Run(fmt.Sprintf("%dB-%s", payload.size, payload.framing), func(b *testing.B) {
+			dir := sampleServices(b, sockets, payload)
+			proxies := startProxies(b, aegis, dir, "aegis", "nginx-any")
+			proxies[0].cost(b, 4, sockets) // Aegis logs the first scrape of each target.
+			costs := make(map[string][]float64)
+			for b.Loop() {
+				for _, p := range proxies {
+					costs[p.name] = append(costs[p.name], p.cost(b, 4, sockets))
+				}
 			}
-			b.ReportMetric(0, "ns/op")
+			reportCosts(b, proxies, costs)
 		})
 	}
 }
@@ -56,15 +75,10 @@ func BenchmarkGrowth(b *testing.B) {
 						costs[p.name] = append(costs[p.name], p.cost(b, scrapers, sockets))
 					}
 				}
-				own := median(costs["aegis"])
-				b.ReportMetric(own, "aegis-µs/scrape")
 				for _, p := range proxies {
 					b.ReportMetric(p.residentMiB(b), p.name+"-MiB")
 				}
-				for _, p := range proxies[1:] {
-					b.ReportMetric(own/median(costs[p.name]), "aegis/"+p.name)
-				}
-				b.ReportMetric(0, "ns/op")
+				reportCosts(b, proxies, costs)
 			})
 		}
 	}
@@ -89,6 +103,17 @@ func BenchmarkMemory(b *testing.B) {
 			}
 			b.ReportMetric(p.residentMiB(b), p.name+"-kept-MiB")
 		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// reportCosts reports the median cost of Aegis, the first of the proxies, and its ratio to that of
+// each other one.
+func reportCosts(b *testing.B, proxies []*proxy, costs map[string][]float64) {
+	own := median(costs["aegis"])
+	b.ReportMetric(own, "aegis-µs/scrape")
+	for _, p := range proxies[1:] {
+		b.ReportMetric(own/median(costs[p.name]), "aegis/"+p.name)
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -114,7 +114,7 @@ func (d *daemon) reload(ctx context.Context) {
 	}{
 		{d.reloadTargetsFile, "keeping the previous targets file"},
 		{d.reloadWebFile, "keeping the previous web file"},
-		{func() error { return d.targets.Reload(ctx) }, "keeping the connections to services"},
+		{func() error { return d.reloadDirectory(ctx) }, "keeping the list of targets"},
 	} {
 		if err := step.run(); err != nil {
 			d.log.Warn("reload failed, "+step.consequence, "error", err)
@@ -151,6 +151,14 @@ func (d *daemon) reloadWebFile() error {
 	return err
 }
 
+func (d *daemon) reloadDirectory(ctx context.Context) error {
+	_, err := d.targets.Reconcile(ctx)
+	if err == nil {
+		d.targets.Notify()
+	}
+	return err
+}
+
 // stop stops accepting and finishes the scrapes in flight, within limits.DrainTimeout. New
 // connections wait in the kernel for the next process if the service manager holds the
 // listeners. A second signal ends it at once.
@@ -165,7 +173,6 @@ func (d *daemon) stop(sig os.Signal) error {
 		if cut > 0 {
 			d.log.Warn("requests were cut off", "count", cut, "after", limits.DrainTimeout)
 		}
-		d.targets.CloseIdle()
 		d.log.Info("stopped")
 		return nil
 	case sig := <-d.stops:

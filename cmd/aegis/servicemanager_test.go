@@ -63,7 +63,7 @@ func TestServiceManagerMessages(t *testing.T) {
 	m.await(t, "READY=1\nSTATUS=reloaded\n")
 	os.RemoveAll(dir)
 	p.cmd.Process.Signal(syscall.SIGHUP)
-	m.await(t, "READY=1\nSTATUS=reload failed, keeping the connections to services: .*"+dir)
+	m.await(t, "READY=1\nSTATUS=reload failed, keeping the list of targets: .*"+dir)
 	// However many SIGHUPs come, they do not push out the SIGTERM after them.
 	for range 50 {
 		p.cmd.Process.Signal(syscall.SIGHUP)

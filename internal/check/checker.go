@@ -31,7 +31,6 @@ type checker struct {
 // checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and returns a report for each, in the
 // order of their names.
 func (c *checker) checkAll() []report {
-	defer c.client.Retain(nil)
 	reports := make([]report, len(c.Names))
 	var group errgroup.Group
 	group.SetLimit(limits.MaxScrapesPerTarget)
@@ -73,7 +72,10 @@ func (c *checker) scrape(name string) (exposition, error) {
 	request := t.Request(c.scraperRequest())
 	ctx, cancel := context.WithTimeout(context.Background(), request.Timeout)
 	defer cancel()
-	socket, err := t.Lookup(ctx)
+	socket, err := t.Socket()
+	if err == nil {
+		_, err = socket.Lookup(ctx)
+	}
 	if err != nil {
 		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), c.suggestFile(name, err)))
 	}

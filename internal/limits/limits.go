@@ -220,19 +220,10 @@ const (
 
 // Connections to services, and the directory of sockets.
 const (
-	// MaxIdlePerTarget is how many idle connections to one socket are kept: as many as can
-	// be in use at once.
-	MaxIdlePerTarget = MaxScrapesPerTarget
-
-	// MaxIdleBackendConns is how many idle connections are kept in all, if the process may
-	// open four times as many descriptors: one for each service of a very large host. Each
-	// takes six kilobytes, half of them in the kernel. Connecting again takes as much
-	// processor time as the rest of a small scrape.
-	MaxIdleBackendConns = 5_000
-
-	// BackendIdleTimeout is how long an idle connection to a service is kept: slightly
-	// longer than the common scrape interval of 15 s.
-	BackendIdleTimeout = 20 * time.Second
+	// BackendIdleTimeout is how long an idle connection to a service is kept. Under load the
+	// next scrape finds it, and costs half. Many servers have few workers, or one, which an
+	// idle connection occupies: their users must not wait for Aegis to hang up.
+	BackendIdleTimeout = 25 * time.Millisecond
 
 	// MaxBlockingFSCalls is how many calls to the file system may be in flight. Each takes
 	// microseconds unless the file system hangs: then it holds a thread, and the service

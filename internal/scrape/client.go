@@ -22,6 +22,7 @@
 package scrape
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"os"
@@ -31,7 +32,7 @@ import (
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// Client scrapes sockets and keeps connections to them for the next scrape. It does not
+// Client scrapes sockets and keeps connections to them for limits.BackendIdleTimeout. It does not
 // limit how many scrapes are in flight: its callers do. The zero value is ready for use,
 // by any number of goroutines.
 type Client struct{ pool pool }
@@ -44,43 +45,65 @@ type Client struct{ pool pool }
 //
 // The error wraps one of this package or of package socketdir.
 func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
-	// A raw socket writes to new connections only.
-	if idle := c.pool.get(s.ID); idle != nil && req.Raw {
-		idle.close()
-	} else if idle != nil {
-		resp, err := newRoundTrip(ctx, idle, req).do()
-		// A service may close an idle connection at any moment, even when a request is on its way. So that
-		// is no failure of the scrape.
-		if !errors.Is(err, errNoResponse) {
-			return resp, err
+	resp, err := c.do(ctx, s, req)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		err = ErrCanceled
+	}
+	return resp, err
+}
+
+func (c *Client) do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
+	if !req.Raw { // A raw socket writes to new connections only.
+		idle, err := c.idle(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if idle != nil {
+			resp, err := newRoundTrip(ctx, idle, req).do()
+			// A service may close an idle connection at any moment, even when a request is on its way.
+			// So that is no failure of the scrape.
+			if !errors.Is(err, errNoResponse) {
+				return resp, err
+			}
 		}
 	}
 	fresh, err := dial(ctx, s, &c.pool)
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			err = ErrCanceled
-		}
 		return nil, err
 	}
 	return newRoundTrip(ctx, fresh, req).do()
 }
 
+// idle returns an idle connection to s, or nil if there is none, or only one to a socket that had
+// the place of s before.
+func (c *Client) idle(ctx context.Context, s socketdir.Socket) (*conn, error) {
+	idle := c.pool.get(s.String())
+	if idle == nil {
+		return nil, nil
+	}
+	id, err := s.Lookup(ctx)
+	if err == nil && id == idle.id {
+		return idle, nil
+	}
+	idle.close()
+	return nil, err
+}
+
 // Connections returns how many connections to services are open, idle or in use.
 func (c *Client) Connections() int { return int(c.pool.open.Load()) }
 
-// Retain closes the idle connections to sockets that are not in ids.
-func (c *Client) Retain(ids map[socketdir.ID]bool) { c.pool.retain(ids) }
-
-// conn is a connection to a service. It has no buffer, since most connections are idle
-// most of the time: a round trip brings its own.
+// conn is a connection to a service. It has no buffer: a round trip brings its own.
 type conn struct {
 	*os.File
 	raw    syscall.RawConn
+	path   string       // of the socket
 	id     socketdir.ID // of the socket that was reached
 	pool   *pool
 	reused bool // it has served a scrape before
 
-	idleSince time.Time // guarded by pool.mu
+	// Guarded by pool.mu, and set while the connection is idle.
+	idleSince time.Time
+	age       *list.Element
 }
 
 // dial connects to s. The connection counts as open in p until it is closed.
@@ -95,7 +118,7 @@ func dial(ctx context.Context, s socketdir.Socket, p *pool) (*conn, error) {
 		return nil, err
 	}
 	p.open.Add(1)
-	return &conn{File: file, raw: raw, id: id, pool: p}, nil
+	return &conn{File: file, raw: raw, path: s.String(), id: id, pool: p}, nil
 }
 
 func (c *conn) close() {

@@ -112,7 +112,7 @@ func respondAndHang(start string) handler {
 
 func (s *fakeService) socket(t *testing.T) socketdir.Socket {
 	t.Helper()
-	socket, err := socketdir.New(s.dir).Lookup(t.Context(), "svc")
+	socket, err := socketdir.New(s.dir).Socket("svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,17 +157,26 @@ func newClient(t *testing.T) *Client {
 	c.pool.sweeper = time.NewTimer(time.Hour) // so idle connections stay on a busy machine
 	goroutinesBefore, descriptorsBefore, buffersBefore := goroutines(), descriptors(t), buffersInUse.Load()
 	t.Cleanup(func() {
-		c.Retain(nil)
+		c.pool.closeIdle()
 		eventually(t, "no more goroutines than before", func() bool { return goroutines() <= goroutinesBefore })
 		eventually(t, "no more descriptors than before", func() bool { return descriptors(t) <= descriptorsBefore })
-		if c.Connections() != 0 || c.pool.count != 0 {
-			t.Errorf("%d connections left, %d of them idle", c.Connections(), c.pool.count)
+		if n := c.Connections(); n != 0 {
+			t.Errorf("%d connections left", n)
 		}
 		if n := buffersInUse.Load(); n != buffersBefore {
 			t.Errorf("%d buffers in use, %d before", n, buffersBefore)
 		}
 	})
 	return c
+}
+
+// closeIdle closes the idle connections at once.
+func (p *pool) closeIdle() {
+	p.mu.Lock()
+	for p.byAge.Len() > 0 {
+		p.closeOldest()
+	}
+	p.mu.Unlock()
 }
 
 // goroutines returns how many goroutines there are, without the workers that package

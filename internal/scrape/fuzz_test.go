@@ -62,7 +62,7 @@ func FuzzResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer c.pool.retain(nil)
+		defer c.pool.closeIdle()
 		defer resp.Close()
 		var got bytes.Buffer
 		if _, err := resp.WriteTo(&got); err != nil {

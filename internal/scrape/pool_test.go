@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
 func TestConnectionsAreKept(t *testing.T) {
@@ -24,14 +23,6 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	if n := s.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 5 scrapes, want 1", n)
-	}
-	c.Retain(map[socketdir.ID]bool{s.socket(t).ID: true})
-	if n := c.Connections(); n != 1 {
-		t.Errorf("%d connections after retaining the socket's, want 1", n)
-	}
-	c.Retain(nil)
-	if n := c.Connections(); n != 0 {
-		t.Errorf("%d connections after retaining none", n)
 	}
 }
 
@@ -276,30 +267,6 @@ func addIdle(t *testing.T, c *Client, s *fakeService, n int) {
 	}
 }
 
-func TestIdleConnectionsAreBounded(t *testing.T) {
-	const limit = 5 * limits.MaxIdlePerTarget
-	defer func(original func() int) { maxIdle = original }(maxIdle)
-	maxIdle = func() int { return limit }
-	c := newClient(t)
-	first := startService(t, t.TempDir(), respondAndHang(""))
-	addIdle(t, c, first, limits.MaxIdlePerTarget+3)
-	if n := c.Connections(); n != limits.MaxIdlePerTarget {
-		t.Errorf("%d idle connections to one socket, want %d", n, limits.MaxIdlePerTarget)
-	}
-	for range limit/limits.MaxIdlePerTarget + 2 {
-		addIdle(t, c, startService(t, t.TempDir(), respondAndHang("")), limits.MaxIdlePerTarget)
-	}
-	if n := c.Connections(); n != limit {
-		t.Errorf("%d idle connections in total, want %d", n, limit)
-	}
-	// A scraper that visits its targets in turn needs the oldest connections next.
-	idle := c.pool.get(first.socket(t).ID)
-	if idle == nil {
-		t.Fatal("the oldest connections were closed")
-	}
-	c.pool.put(idle)
-}
-
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	c := newClient(t)
 	old, recent := startService(t, t.TempDir(), respondAndHang("")), startService(t, t.TempDir(), respondAndHang(""))
@@ -311,20 +278,20 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			c.idleSince = time.Now().Add(-d)
 		}
 	}
-	conns := c.pool.idle[recent.socket(t).ID]
-	idle(limits.BackendIdleTimeout, append(c.pool.idle[old.socket(t).ID], conns[0])...)
+	conns := c.pool.byPath[recent.socket(t).String()]
+	idle(limits.BackendIdleTimeout, append(c.pool.byPath[old.socket(t).String()], conns[0])...)
 	idle(-time.Hour, conns[1])
 	c.pool.sweep()
 	if n := c.Connections(); n != 1 {
 		t.Errorf("%d connections, want the one that was used recently", n)
 	}
-	kept := c.pool.get(recent.socket(t).ID)
+	kept := c.pool.get(recent.socket(t).String())
 	if kept == nil {
 		t.Fatal("the connection that was used recently was closed")
 	}
 
 	c.pool.sweep()
-	if n := len(c.pool.idle); n != 0 || c.pool.sweeper != nil {
+	if n := len(c.pool.byPath); n != 0 || c.pool.sweeper != nil {
 		t.Errorf("%d sockets in an empty pool, sweeper %v", n, c.pool.sweeper)
 	}
 	c.pool.put(kept)

@@ -133,7 +133,7 @@ func (rt *roundTrip) sendRest() {
 func (rt *roundTrip) sendAndRead(fd uintptr) (done bool) {
 	if !rt.started {
 		rt.started = true
-		quiet := isQuiet(fd)
+		quiet := rt.isFreshHTTP() || isQuiet(fd)
 		if rt.conn.reused && !quiet {
 			// It was closed, or bytes followed the previous response and would be
 			// mistaken for the beginning of this one.
@@ -162,6 +162,10 @@ func (rt *roundTrip) sendAndRead(fd uintptr) (done bool) {
 	}
 	return rt.tryRead(fd)
 }
+
+// isFreshHTTP reports whether the connection is new and there is a request to send. So there is nothing to read
+// yet; what a service sent without waiting is read after limits.HangUpCheckInterval, and is no HTTP.
+func (rt *roundTrip) isFreshHTTP() bool { return !rt.conn.reused && len(rt.request) > 0 }
 
 // tryRead reads into the rest of the buffer, which must not be full. It returns false if
 // there is nothing to read yet. After an error it reads no more: the kernel reports a

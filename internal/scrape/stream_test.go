@@ -182,7 +182,7 @@ func (s *stream) scrapeTo(t *testing.T, w io.Writer, sizes []byte) error {
 	p := &pieceConn{RawConn: c.raw, peer: peer, rest: s.sent, sizes: sizes, reset: s.reset}
 	defer p.close()
 	c.raw = p
-	pool, id, req := c.pool, c.id, newRequest(t, time.Minute)
+	pool, path, req := c.pool, c.path, newRequest(t, time.Minute)
 	resp, err := newRoundTrip(t.Context(), c, req).do()
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (s *stream) scrapeTo(t *testing.T, w io.Writer, sizes []byte) error {
 
 	// What arrives from here on must not become the next response.
 	p.end()
-	if c := pool.get(id); c != nil {
+	if c := pool.get(path); c != nil {
 		pool.sweeper.Stop()
 		if _, err := newRoundTrip(t.Context(), c, req).do(); !errors.Is(err, errNoResponse) {
 			t.Errorf("another scrape on the same connection: %v, want %v", err, errNoResponse)

@@ -71,7 +71,7 @@ func TestCallsThatHang(t *testing.T) {
 	for range limits.MaxBlockingFSCalls {
 		<-discarded
 	}
-	if _, err := d.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNotFound) {
+	if _, err := find(t.Context(), d, "svc"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("after the calls returned: %v, want %v", err, ErrNotFound)
 	}
 }
@@ -86,7 +86,7 @@ func TestLateDialIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s, err := d.Lookup(t.Context(), "svc")
+	s, err := find(t.Context(), d, "svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestLateDialIsClosed(t *testing.T) {
 func TestFileSystemThatHangs(t *testing.T) {
 	d := New(t.TempDir())
 	listen(t, d.path, "svc", "")
-	s, err := d.Lookup(t.Context(), "svc")
+	s, err := find(t.Context(), d, "svc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestFileSystemThatHangs(t *testing.T) {
 		unix.Unmount(d.path, unix.MNT_DETACH)
 	})
 	for name, call := range map[string]func(context.Context) error{
-		"Lookup":    func(ctx context.Context) error { _, err := d.Lookup(ctx, "svc"); return err },
+		"Lookup":    func(ctx context.Context) error { _, err := find(ctx, d, "svc"); return err },
 		"Dial":      func(ctx context.Context) error { _, _, err := s.Dial(ctx); return err },
 		"List":      func(ctx context.Context) error { _, err := d.List(ctx); return err },
 		"Ownership": func(ctx context.Context) error { _, err := d.Ownership(ctx, []Entry{{File: "svc.sock"}}); return err },

@@ -113,7 +113,7 @@ func TestDeniedAtDial(t *testing.T) {
 	if dir := os.Getenv("SOCKETDIR_DENIED_AT_DIAL"); dir != "" {
 		var found []Socket
 		for _, name := range names {
-			s, err := New(filepath.Join(dir, name)).Lookup(t.Context(), "svc")
+			s, err := find(t.Context(), New(filepath.Join(dir, name)), "svc")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,9 +11,7 @@ import (
 )
 
 // Dial connects to the socket and returns the connection and the ID of the socket that it
-// reached, which is not s.ID if the socket was replaced since the lookup. It does not
-// wait for a full backlog. The error wraps ErrNotFound, ErrNotSocket, ErrRefused,
-// ErrDenied, ErrNoDirectory, ErrBusy or ErrTimeout.
+// reached. It does not wait for a full backlog. The error wraps ErrRefused or an error of Lookup.
 func (s Socket) Dial(ctx context.Context) (*os.File, ID, error) {
 	c, err := runWithDeadline(ctx, s.dir, s.dial, dialedConn.close)
 	return c.file, c.id, err

@@ -93,26 +93,29 @@ func TestPathsLongerThanASocketAddress(t *testing.T) {
 func TestDialReturnsTheIDItReached(t *testing.T) {
 	dir := t.TempDir()
 	l := listen(t, dir, "svc", "old")
-	s, err := New(dir).Lookup(t.Context(), "svc")
+	s, err := New(dir).Socket("svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.Lookup(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, id, err := s.Dial(t.Context())
-	if err != nil || id != s.ID {
-		t.Fatalf("dial: ID %v, %v; want %v", id, err, s.ID)
+	if err != nil || id != old {
+		t.Fatalf("dial: ID %v, %v; want %v", id, err, old)
 	}
 	c.Close()
 
 	l.Close()
 	listen(t, dir, "svc", "new")
 	c, id, err = s.Dial(t.Context())
-	if err != nil || id == s.ID {
-		t.Fatalf("dial of a replaced socket: ID %v, %v; want one other than %v", id, err, s.ID)
+	if err != nil || id == old {
+		t.Fatalf("dial of a replaced socket: ID %v, %v; want one other than %v", id, err, old)
 	}
 	c.Close()
-	again, err := New(dir).Lookup(t.Context(), "svc")
-	if err != nil || again.ID != id {
-		t.Errorf("lookup: ID %v, %v; want %v, which Dial reached", again.ID, err, id)
+	if again, err := s.Lookup(t.Context()); err != nil || again != id {
+		t.Errorf("lookup: ID %v, %v; want %v, which Dial reached", again, err, id)
 	}
 
 	path := filepath.Join(dir, "svc.sock")
@@ -149,7 +152,7 @@ func TestFullBacklogIsBusy(t *testing.T) {
 	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(dir).Lookup(t.Context(), "slow")
+	s, err := find(t.Context(), New(dir), "slow")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package socketdir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,10 +32,19 @@ func listen(t *testing.T, dir, name, greeting string) *net.UnixListener {
 	return l.(*net.UnixListener)
 }
 
+// find returns the socket that name means in d, which must exist.
+func find(ctx context.Context, d Dir, name string) (Socket, error) {
+	s, err := d.Socket(name)
+	if err == nil {
+		_, err = s.Lookup(ctx)
+	}
+	return s, err
+}
+
 // greeting connects to name and returns the greeting that it receives.
 func greeting(t *testing.T, d Dir, name string) (string, error) {
 	t.Helper()
-	s, err := d.Lookup(t.Context(), name)
+	s, err := find(t.Context(), d, name)
 	if err != nil {
 		return "", err
 	}
@@ -52,7 +62,7 @@ func TestDirComesAndGoes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	d := New(dir)
 	for round := range 2 {
-		if _, err := d.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoDirectory) {
+		if _, err := find(t.Context(), d, "svc"); !errors.Is(err, ErrNoDirectory) {
 			t.Fatalf("round %d, before the directory is created: %v, want %v", round, err, ErrNoDirectory)
 		}
 		if _, err := d.List(t.Context()); !errors.Is(err, ErrNoDirectory) {
@@ -73,7 +83,7 @@ func TestDirComesAndGoes(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Lookup(t.Context(), "svc"); !errors.Is(err, ErrNoDirectory) || !strings.Contains(err.Error(), "is not a directory") {
+	if _, err := find(t.Context(), d, "svc"); !errors.Is(err, ErrNoDirectory) || !strings.Contains(err.Error(), "is not a directory") {
 		t.Errorf("with a file in place of the directory: %v, want %v", err, ErrNoDirectory)
 	}
 }

@@ -71,7 +71,7 @@ func (d Dir) entry(file fs.DirEntry) (Entry, bool) {
 	case !ValidName(name):
 		e.Err = errInvalidName
 	case !isSocket:
-		_, e.Err = d.lookup(d.path + "/" + file.Name())
+		_, e.Err = d.SocketAt(d.path + "/" + file.Name()).lookup()
 	}
 	return e, true
 }

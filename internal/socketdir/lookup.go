@@ -18,39 +18,41 @@ type ID struct {
 
 func newID(st *unix.Stat_t) ID { return ID{uint64(st.Dev), st.Ino, st.Ctim} }
 
-// Socket is a socket that Lookup or LookupPath found.
+// Socket is a path at which there may be a socket.
 type Socket struct {
-	ID   ID
 	dir  Dir
 	path string
 }
 
-// Lookup returns the socket that name means. The error wraps ErrNotFound (also if the
-// name is invalid), ErrNotSocket, ErrDenied, ErrNoDirectory, ErrBusy or ErrTimeout.
-func (d Dir) Lookup(ctx context.Context, name string) (Socket, error) {
+// Socket returns the socket that name means, which need not exist. The error wraps ErrNotFound: the
+// name is invalid.
+func (d Dir) Socket(name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
-	return d.LookupPath(ctx, d.path+"/"+name+Suffix)
+	return d.SocketAt(d.path + "/" + name + Suffix), nil
 }
 
-// LookupPath returns the socket at path, which comes from the operator and may lie outside the
-// directory. If its last element is a symlink, that is not followed. Errors are those of Lookup.
-func (d Dir) LookupPath(ctx context.Context, path string) (Socket, error) {
-	lookup := func() (Socket, error) { return d.lookup(path) }
-	return runWithDeadline(ctx, d, lookup, nil)
+// SocketAt returns the socket at path, which comes from the operator and may lie outside the
+// directory. If its last element is a symlink, that is not followed.
+func (d Dir) SocketAt(path string) Socket { return Socket{dir: d, path: path} }
+
+// String returns the path.
+func (s Socket) String() string { return s.path }
+
+// Lookup returns the ID of the socket. The error wraps ErrNotFound, ErrNotSocket, ErrDenied,
+// ErrNoDirectory, ErrBusy or ErrTimeout.
+func (s Socket) Lookup(ctx context.Context) (ID, error) {
+	return runWithDeadline(ctx, s.dir, s.lookup, nil)
 }
 
-func (d Dir) lookup(path string) (Socket, error) {
+func (s Socket) lookup() (ID, error) {
 	var st unix.Stat_t
-	err := retryEINTR(func() error { return unix.Lstat(path, &st) })
+	err := retryEINTR(func() error { return unix.Lstat(s.path, &st) })
 	if err != nil {
-		return Socket{}, d.lookupError(path, err)
+		return ID{}, s.dir.lookupError(s.path, err)
 	}
-	if err := d.checkKind(path, st.Mode); err != nil {
-		return Socket{}, err
-	}
-	return Socket{ID: newID(&st), dir: d, path: path}, nil
+	return newID(&st), s.dir.checkKind(s.path, st.Mode)
 }
 
 // lookupError explains err, with which a system call on path failed.

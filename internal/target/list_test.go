@@ -97,7 +97,11 @@ func TestGet(t *testing.T) {
 		"svc": OK, "disabled": NotFound, "metrics": NotSocket, "absent": NotFound, "nothing": NotFound, "../svc": NotFound, "": NotFound,
 	} {
 		target := s.Get(name)
-		if _, err := target.Lookup(t.Context()); ResultOf(err) != want {
+		socket, err := target.Socket()
+		if err == nil {
+			_, err = socket.Lookup(t.Context())
+		}
+		if ResultOf(err) != want {
 			t.Errorf("%q: %v, want %s", name, err, want)
 		}
 	}

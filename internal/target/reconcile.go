@@ -3,7 +3,6 @@ package target
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -15,7 +14,7 @@ import (
 
 // Reconcile compares the records with the targets that there are now: it marks those that are gone, and
 // forgets those that have been gone for limits.ForgetTimeout. The metrics of the directory report what it
-// finds. It returns all entries, as List does.
+// finds. It returns all entries, as List does. If ctx ends first, it changes nothing.
 func (s *Set) Reconcile(ctx context.Context) ([]Entry, error) {
 	entries, err := s.List(ctx)
 	if ctx.Err() != nil {
@@ -55,28 +54,6 @@ func (s *Set) Reconcile(ctx context.Context) ([]Entry, error) {
 		}
 	}
 	return entries, nil
-}
-
-// Reload closes the idle connections to sockets that are no longer a target's. If the directory cannot be
-// read before ctx ends, it changes nothing and returns the error.
-func (s *Set) Reload(ctx context.Context) error {
-	entries, err := s.Reconcile(ctx)
-	if err != nil {
-		return err
-	}
-	present := make(map[socketdir.ID]bool, len(entries))
-	for _, e := range entries {
-		target := Target{Name: e.Name, Settings: *e.Settings, set: s}
-		if socket, err := target.Lookup(ctx); err == nil {
-			present[socket.ID] = true
-		}
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %s", socketdir.ErrTimeout, s.dir)
-	}
-	s.client.Retain(present)
-	s.Notify()
-	return nil
 }
 
 // warnings is what was logged last about the directory and the targets file, so that it is logged once.

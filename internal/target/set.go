@@ -85,9 +85,6 @@ func (s *Set) Get(name string) Target {
 // File returns the targets file in use.
 func (s *Set) File() targetsfile.File { return *s.file.Load() }
 
-// CloseIdle closes the idle connections to services.
-func (s *Set) CloseIdle() { s.client.Retain(nil) }
-
 // Changed returns a channel that has an element if the status line may have changed.
 func (s *Set) Changed() <-chan struct{} { return s.changed }
 

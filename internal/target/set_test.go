@@ -38,7 +38,6 @@ func newTestSet(t *testing.T) *testSet {
 	s := &testSet{t: t, path: t.TempDir(), log: new(logBuffer), registry: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	s.Set = NewSet(socketdir.New(s.path), targetsfile.File{}, log, s.registry)
-	t.Cleanup(s.CloseIdle)
 	return s
 }
 
@@ -257,7 +256,7 @@ func TestConcurrentUse(t *testing.T) {
 		},
 		func(i int) { s.StatusLine(t.Context()) },
 		func(i int) { s.metric("aegis_sockets") },
-		func(i int) { s.Reload(t.Context()) },
+		func(i int) { s.Notify() },
 		func(i int) {
 			s.SetFile(targetsfile.File{Targets: map[string]targetsfile.Target{"svc": {Path: "/metrics", Disabled: i%2 == 0}}})
 		},

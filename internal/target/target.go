@@ -70,15 +70,16 @@ func (t *Target) admit(ctx context.Context, req scrape.Request, relay Relay) (se
 }
 
 func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (sent int64, err error) {
-	socket, err := t.Lookup(ctx)
-	if errors.Is(err, socketdir.ErrTimeout) && errors.Is(ctx.Err(), context.Canceled) {
-		return 0, scrape.ErrCanceled
-	}
+	socket, err := t.Socket()
 	if err != nil {
 		return 0, err
 	}
-	t.found = true
-	if t.record == nil {
+	if t.record == nil { // Nothing is recorded about names without a socket.
+		if _, err := socket.Lookup(ctx); errors.Is(ctx.Err(), context.Canceled) {
+			return 0, scrape.ErrCanceled
+		} else if err != nil {
+			return 0, err
+		}
 		t.set.mu.Lock()
 		t.record = t.set.addRecord(t.Name)
 		t.set.mu.Unlock()
@@ -93,6 +94,8 @@ func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (se
 	}
 	defer t.record.slots.Release()
 	response, err := t.set.client.Do(ctx, socket, req)
+	t.found = !errors.Is(err, socketdir.ErrNotFound) && !errors.Is(err, socketdir.ErrNotSocket) &&
+		!errors.Is(err, socketdir.ErrNoDirectory)
 	if err != nil {
 		return 0, err
 	}
@@ -100,15 +103,16 @@ func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (se
 	return relay(response)
 }
 
-// Lookup finds the socket of the target. The errors are those of socketdir.Dir.Lookup.
-func (t *Target) Lookup(ctx context.Context) (socketdir.Socket, error) {
+// Socket returns the socket of the target, which need not exist. The error wraps
+// socketdir.ErrNotFound or socketdir.ErrNotSocket: Aegis serves no target with this name.
+func (t *Target) Socket() (socketdir.Socket, error) {
 	if err := notServed(t.Name, t.Settings); err != nil {
 		return socketdir.Socket{}, err
 	}
 	if t.Settings.Socket != "" {
-		return t.set.dir.LookupPath(ctx, t.Settings.Socket)
+		return t.set.dir.SocketAt(t.Settings.Socket), nil
 	}
-	return t.set.dir.Lookup(ctx, t.Name)
+	return t.set.dir.Socket(t.Name)
 }
 
 // Suggest returns what to append to the error for name, which is not a target: what the user may have meant.

@@ -50,7 +50,7 @@ func start(t testing.TB) *aegis {
 	a.Server = New(Config{Targets: targets, Log: log, Registry: registry, Version: "1.2.3", Revision: "abc"})
 	a.conns = server.New(server.Config{Handler: a.Server, Log: log, Registry: registry})
 	go a.conns.Serve([]net.Listener{l})
-	t.Cleanup(func() { a.conns.Close(); targets.CloseIdle() })
+	t.Cleanup(a.conns.Close)
 	return a
 }
 
