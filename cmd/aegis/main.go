@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/suggest"
 )
 
 // process is the program's streams and signals, which tests replace.
@@ -140,14 +141,11 @@ func usageError(fs *flag.FlagSet, err error) error {
 	}
 	text := err.Error()
 	if name, unknown := strings.CutPrefix(text, "flag provided but not defined: -"); unknown {
-		fs.VisitAll(func(f *flag.Flag) {
-			if letters(f.Name) == letters(name) {
-				text += "; did you mean -" + f.Name + "?"
-			}
-		})
+		var known []string
+		fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+		if nearest := suggest.Nearest(name, known); nearest != "" {
+			text += "; did you mean -" + nearest + "?"
+		}
 	}
 	return fmt.Errorf("%s: %w", text, errUsage)
 }
-
-// letters returns the name of a flag without the separators between its words.
-func letters(name string) string { return strings.NewReplacer("-", "", ".", "", "_", "").Replace(name) }

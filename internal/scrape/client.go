@@ -53,7 +53,7 @@ func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Resp
 }
 
 func (c *Client) do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
-	if !req.Raw { // A raw socket writes to new connections only.
+	if req.Protocol != Raw { // A raw socket writes to new connections only.
 		idle, err := c.idle(ctx, s)
 		if err != nil {
 			return nil, err

@@ -67,7 +67,7 @@ func (rt *roundTrip) timeoutError() error {
 	advice := "if the service is slow rather than stuck, " + rt.req.timeoutAdvice
 	if rt.received == 0 {
 		received = "nothing"
-		if rt.req.Raw {
+		if rt.req.Protocol == Raw {
 			advice = "if the service waits for an HTTP request, remove protocol: raw from the targets file"
 		}
 	}

@@ -26,7 +26,7 @@ type responseHead struct {
 
 // readHead reads the head of the response and skips interim ones (RFC 9110 section 15.2).
 func (rt *roundTrip) readHead() (responseHead, error) {
-	if rt.req.Raw {
+	if rt.req.Protocol == Raw {
 		return responseHead{length: -1, close: true}, nil
 	}
 	for range 1 + limits.MaxInterimResponses {

@@ -37,7 +37,7 @@ func TestRawNeedsNewConnection(t *testing.T) {
 		t.Fatalf("over HTTP: %q, %v", got, err)
 	}
 	req := newRequest(t, 5*time.Second)
-	req.Raw = true
+	req.Protocol = Raw
 	if got, _, err := scrapeSocket(t.Context(), c, s.socket(t), req); got != "x 2\n" || err != nil {
 		t.Errorf("raw: %q, %v", got, err)
 	}

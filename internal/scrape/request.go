@@ -16,13 +16,20 @@ const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 // here, above all credentials and cookies.
 var forwardedHeaders = [...]string{"Accept", "Accept-Encoding", "User-Agent"}
 
+// Protocol is what a service speaks.
+type Protocol string
+
+const (
+	HTTP Protocol = "http"
+	// Raw means that the service writes its metrics to each connection and closes it.
+	Raw Protocol = "raw"
+)
+
 // Request is one scrape to perform. NewRequest makes it; the caller may then change it.
 type Request struct {
+	Protocol Protocol
 	// Path is the path to request, "/metrics" by default.
 	Path string
-	// Raw means that the service speaks no HTTP, but writes its metrics to each
-	// connection and closes it.
-	Raw bool
 	// Timeout is how long the scrape may take, from finding the socket to the last byte
 	// of the body. The caller sets the deadline of the context accordingly.
 	Timeout time.Duration
@@ -35,7 +42,7 @@ type Request struct {
 // NewRequest returns the request for the service that corresponds to the scraper's. It has the same
 // query, byte for byte, Host, Accept, Accept-Encoding, User-Agent and, if valid, scrape timeout.
 func NewRequest(from *http.Request) Request {
-	req := Request{Path: "/metrics", from: from}
+	req := Request{Protocol: HTTP, Path: "/metrics", from: from}
 	value := from.Header.Get(TimeoutHeader)
 	if timeout, ok := ParseTimeout(value); ok {
 		// A scraper that waits for less than any service needs gives up by itself; Aegis
@@ -71,7 +78,7 @@ func ParseTimeout(value string) (time.Duration, bool) {
 
 // appendTo appends the request to b as it is sent to the service. A raw one is empty.
 func (r *Request) appendTo(b []byte) []byte {
-	if r.Raw {
+	if r.Protocol == Raw {
 		return b
 	}
 	b = appendAll(b, "GET ", r.Path)

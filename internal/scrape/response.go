@@ -53,7 +53,7 @@ func (r *Response) read() error {
 			beginning = bytes.Join(r.buffered, nil)
 		}
 		beginning = beginning[:min(len(beginning), sniffLen)]
-		if err := checkText(r.ContentType, beginning, r.rt.req.Raw); err != nil {
+		if err := checkText(r.ContentType, beginning, r.rt.req.Protocol == Raw); err != nil {
 			return err
 		}
 	}

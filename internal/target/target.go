@@ -26,7 +26,7 @@ type Target struct {
 // Request returns the request to the service for a scraper's request.
 func (t *Target) Request(from *http.Request) scrape.Request {
 	req := scrape.NewRequest(from)
-	req.Path, req.Raw = t.Settings.Path, t.Settings.Raw
+	req.Protocol, req.Path = scrape.Protocol(t.Settings.Protocol), t.Settings.Path
 	if t.Settings.Timeout > 0 {
 		req.LimitTimeout(t.Settings.Timeout, "allow more time: raise its timeout in the targets file")
 	}

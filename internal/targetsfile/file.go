@@ -25,13 +25,24 @@ type File struct {
 // Target holds the settings of one target.
 type Target struct {
 	Socket   string            // absolute path of its socket; empty for NAME.sock in the socket directory
+	Protocol string            // HTTP, Raw or Varlink
 	Path     string            // path of the request to the service
-	Raw      bool              // the service writes its metrics to each connection without HTTP, and closes it
-	Labels   map[string]string // added to the target in service discovery
-	Timeout  time.Duration     // limits a scrape, even if the scraper would wait longer; 0 for no limit
-	Disabled bool              // Aegis does not serve the target
-	Allow    *Allow            // names the scrapers that may scrape the target; nil allows all
+	Params   map[string]string // the query, for keys that the scraper's own query lacks
+	Host     string            // sent instead of the scraper's; empty for that
+	// ContentType replaces that of the response, unless it is empty.
+	ContentType string
+	Labels      map[string]string // added to the target in service discovery
+	Timeout     time.Duration     // limits a scrape, even if the scraper would wait longer; 0 for no limit
+	Disabled    bool              // Aegis does not serve the target
+	Allow       *Allow            // names the scrapers that may scrape the target; nil allows all
 }
+
+// Protocols that a service may speak.
+const (
+	HTTP    = "http"
+	Raw     = "raw"     // It writes its metrics to each connection without HTTP, and closes it.
+	Varlink = "varlink" // It has the interface io.systemd.Metrics.
+)
 
 // Allow names scrapers. A scraper that matches an entry of either list is allowed.
 type Allow struct {
@@ -43,7 +54,7 @@ type Allow struct {
 const ReservedName = "metrics"
 
 // Default holds the settings of a target that is not in the file.
-var Default = Target{Path: "/metrics"}
+var Default = Target{Protocol: HTTP, Path: "/metrics"}
 
 // Target returns the settings of the target called name, or Default.
 func (f File) Target(name string) Target {

@@ -32,7 +32,9 @@ func TestRead(t *testing.T) {
     allow:
       addresses: [10.100.0.0/24, "::ffff:10.0.0.1"]
       certificates: [prometheus.example.com]
-  ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw}
+  ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw, content_type: application/openmetrics-text;version=1.0.0}
+  netdata: {path: /api, params: {format: [prometheus], 'collect[]': 1, none: ''}, host: "app.example.org:80"}
+  incus: {socket: /run/io.incus, protocol: varlink}
   secret: {enabled: false}
   plain:
   null: {timeout: 1s}
@@ -41,12 +43,14 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"billing": "{ /internal/metrics false map[job:billing-eu team:money] 2.5s false &{[10.100.0.0/24 10.0.0.1/32] [prometheus.example.com]}}",
-		"ostree":  "{/run/rpm-ostreed.promsock /metrics true map[] 0s false <nil>}",
-		"secret":  "{ /metrics false map[] 0s true <nil>}",
-		"plain":   "{ /metrics false map[] 0s false <nil>}",
-		"null":    "{ /metrics false map[] 1s false <nil>}",
-		"unnamed": "{ /metrics false map[] 0s false <nil>}",
+		"billing": "{ http /internal/metrics map[]   map[job:billing-eu team:money] 2.5s false &{[10.100.0.0/24 10.0.0.1/32] [prometheus.example.com]}}",
+		"ostree":  "{/run/rpm-ostreed.promsock raw /metrics map[]  application/openmetrics-text; version=1.0.0 map[] 0s false <nil>}",
+		"netdata": "{ http /api map[collect[]:1 format:prometheus none:] app.example.org:80  map[] 0s false <nil>}",
+		"incus":   "{/run/io.incus varlink /metrics map[]   map[] 0s false <nil>}",
+		"secret":  "{ http /metrics map[]   map[] 0s true <nil>}",
+		"plain":   "{ http /metrics map[]   map[] 0s false <nil>}",
+		"null":    "{ http /metrics map[]   map[] 1s false <nil>}",
+		"unnamed": "{ http /metrics map[]   map[] 0s false <nil>}",
 	} {
 		target := f.Target(name)
 		got := fmt.Sprintf("%v", target)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -55,7 +56,7 @@ func findTargets(root *yaml.Node) (*yaml.Node, *Fault) {
 		case "tls_server_config", "basic_auth_users", "http_server_config", "rate_limit":
 			return nil, unknownKey(key, "this is a file for -web.config.file")
 		default:
-			return nil, unknownKey(key, "the only key is targets, with the names indented below it")
+			return nil, unknownKey(key, "the only key is targets, with the names indented below it", "targets")
 		}
 	}
 	if targets.Kind == 0 || isNull(targets) {
@@ -77,7 +78,7 @@ func parseTarget(name, value *yaml.Node) (Target, *Fault) {
 	for key, value := range entries(value) {
 		setting, ok := settings[key.Value]
 		if !ok {
-			return t, unknownKey(key, "the keys of a target are "+targetKeys)
+			return t, unknownKey(key, "the keys of a target are "+targetKeys, slices.Sorted(maps.Keys(settings))...)
 		}
 		fault := expect(value, setting.kind, key.Value, setting.want)
 		if fault == nil {
@@ -87,10 +88,19 @@ func parseTarget(name, value *yaml.Node) (Target, *Fault) {
 			return t, fault
 		}
 	}
-	if line := lineOf(value, "path"); line > 0 && t.Raw {
-		return t, wrongValue(line, "protocol raw sends no request and needs no path; remove one")
+	return t, checkProtocol(value, t)
+}
+
+// checkProtocol returns a fault if a setting means nothing for the target's protocol.
+func checkProtocol(settings *yaml.Node, t Target) *Fault {
+	for _, key := range []string{"path", "params", "host", "content_type"} {
+		// The text of a raw socket can be OpenMetrics, too.
+		needed := t.Protocol == HTTP || t.Protocol == Raw && key == "content_type"
+		if line := lineOf(settings, key); line > 0 && !needed {
+			return wrongValue(line, "protocol %s has no HTTP request or response and needs no %s; remove one", t.Protocol, key)
+		}
 	}
-	return t, nil
+	return nil
 }
 
 // checkName returns a fault unless a target with these settings may have the name.

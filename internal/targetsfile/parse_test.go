@@ -30,16 +30,20 @@ func TestTargetsAndKeys(t *testing.T) {
 	checkFaults(t, []faultCase{
 		{
 			"target:\n  x: {}\n",
-			`line 1: unknown key "target"; the only key is targets, with the names indented below it`,
+			`line 1: unknown key "target"; did you mean targets? the only key is targets, with the names indented below it`,
 		},
 		{
 			"targets:\n  x:\n    pfad: /m\n",
-			`line 3: target "x": unknown key "pfad"; the keys of a target are socket, path,`,
+			`line 3: target "x": unknown key "pfad"; the keys of a target are socket, protocol,`,
+		},
+		{
+			"targets:\n  x:\n    Content-type: /m\n",
+			`line 3: target "x": unknown key "Content-type"; did you mean content_type? the keys of a target are socket,`,
 		},
 		{"targets: [x]\n", "line 1: targets must be a mapping of names to settings, not a list"},
 		{
 			"targets:\n  a:\n    path:/m\n",
-			`line 3: target "a": its value must be a mapping with the keys socket, path`,
+			`line 3: target "a": its value must be a mapping with the keys socket, protocol`,
 		},
 		{
 			"targets:\n  a:\n    path:/m\n",
@@ -53,7 +57,7 @@ func TestTargetsAndKeys(t *testing.T) {
 		},
 		{
 			"targets:\n  x: {path:/x}\n",
-			`unknown key "path:/x"; the keys of a target are socket, path, protocol, labels, timeout, enabled and allow; put a space after the colon`,
+			`unknown key "path:/x"; the keys of a target are socket, protocol, path, params, host, content_type, labels, timeout, enabled and allow; put a space after the colon`,
 		},
 		{
 			"targets:\n  metrics: {socket: /m.sock}\n",

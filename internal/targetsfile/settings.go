@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 
 // The keys of settings, for faults.
 const (
-	targetKeys = "socket, path, protocol, labels, timeout, enabled and allow"
+	targetKeys = "socket, protocol, path, params, host, content_type, labels, timeout, enabled and allow"
 	allowKeys  = "addresses and certificates"
 )
 
@@ -26,13 +27,16 @@ var settings = map[string]struct {
 	want string // the kind, for faults
 	set  func(*Target, *yaml.Node) *Fault
 }{
-	"socket":   {yaml.ScalarNode, "text", (*Target).setSocket},
-	"path":     {yaml.ScalarNode, "text", (*Target).setPath},
-	"protocol": {yaml.ScalarNode, "text", (*Target).setProtocol},
-	"labels":   {yaml.MappingNode, "a mapping of names to values", (*Target).setLabels},
-	"timeout":  {yaml.ScalarNode, "a duration such as 5s", (*Target).setTimeout},
-	"enabled":  {yaml.ScalarNode, "true or false", (*Target).setEnabled},
-	"allow":    {yaml.MappingNode, "a mapping with the keys " + allowKeys, (*Target).setAllow},
+	"socket":       {yaml.ScalarNode, "text", (*Target).setSocket},
+	"protocol":     {yaml.ScalarNode, "text", (*Target).setProtocol},
+	"path":         {yaml.ScalarNode, "text", (*Target).setPath},
+	"params":       {yaml.MappingNode, "a mapping such as {format: prometheus}", (*Target).setParams},
+	"host":         {yaml.ScalarNode, "text", (*Target).setHost},
+	"content_type": {yaml.ScalarNode, "text", (*Target).setContentType},
+	"labels":       {yaml.MappingNode, "a mapping of names to values", (*Target).setLabels},
+	"timeout":      {yaml.ScalarNode, "a duration such as 5s", (*Target).setTimeout},
+	"enabled":      {yaml.ScalarNode, "true or false", (*Target).setEnabled},
+	"allow":        {yaml.MappingNode, "a mapping with the keys " + allowKeys, (*Target).setAllow},
 }
 
 func (t *Target) setSocket(value *yaml.Node) *Fault {
@@ -49,10 +53,14 @@ func (t *Target) setPath(value *yaml.Node) *Fault {
 	if !strings.HasPrefix(t.Path, "/") {
 		return wrongValue(value.Line, "path %q does not begin with a slash", t.Path)
 	}
+	if path, query, found := strings.Cut(t.Path, "?"); found {
+		return wrongValue(value.Line, "path %q contains the query %q; put it under params, as in params: {format: prometheus}",
+			path, query)
+	}
 	for _, c := range t.Path {
-		// RFC 3986, section 3.3, lists what a path may contain. The query comes from the scraper.
+		// RFC 3986, section 3.3, lists what a path may contain.
 		if c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#<>?\^{|}`+"`", c) {
-			return wrongValue(value.Line, "path %q contains %q; percent-encode it, and leave out a query", t.Path, c)
+			return wrongValue(value.Line, "path %q contains %q; percent-encode it", t.Path, c)
 		}
 	}
 	if _, err := url.PathUnescape(t.Path); err != nil {
@@ -62,10 +70,56 @@ func (t *Target) setPath(value *yaml.Node) *Fault {
 }
 
 func (t *Target) setProtocol(value *yaml.Node) *Fault {
-	t.Raw = value.Value == "raw"
-	if !t.Raw && value.Value != "http" {
-		return wrongValue(value.Line, "protocol %q is neither http nor raw", value.Value)
+	t.Protocol = value.Value
+	if !slices.Contains([]string{HTTP, Raw, Varlink}, t.Protocol) {
+		return wrongValue(value.Line, "protocol %q is not http, raw or varlink", t.Protocol)
 	}
+	return nil
+}
+
+func (t *Target) setParams(value *yaml.Node) *Fault {
+	t.Params = make(map[string]string)
+	for key, param := range entries(value) {
+		name := "params." + key.Value
+		if param.Kind == yaml.SequenceNode { // as Prometheus writes them
+			if n := len(param.Content); n != 1 {
+				return wrongValue(param.Line, "%s has %d values; write one, since service discovery can name only one", name, n)
+			}
+			param = param.Content[0]
+		}
+		if fault := expect(param, yaml.ScalarNode, name, "text"); fault != nil {
+			return fault
+		}
+		t.Params[key.Value] = param.Value
+	}
+	return nil
+}
+
+func (t *Target) setHost(value *yaml.Node) *Fault {
+	t.Host = value.Value
+	// RFC 3986, section 3.2.2, lists what a host may contain.
+	if t.Host == "" || strings.ContainsFunc(t.Host, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#/<>?@\^{|}`+"`", c)
+	}) {
+		return wrongValue(value.Line, "host %q is not a name or an address such as app.example.org or [::1]:8080", t.Host)
+	}
+	return nil
+}
+
+// contentTypes are the types of text that Prometheus reads.
+var contentTypes = []string{
+	"text/plain; version=0.0.4", "text/plain; version=1.0.0",
+	"application/openmetrics-text; version=0.0.1", "application/openmetrics-text; version=1.0.0",
+}
+
+func (t *Target) setContentType(value *yaml.Node) *Fault {
+	i := slices.IndexFunc(contentTypes, func(known string) bool {
+		return strings.ReplaceAll(known, " ", "") == strings.ReplaceAll(value.Value, " ", "")
+	})
+	if i < 0 {
+		return wrongValue(value.Line, "content_type %q is not one of %s", value.Value, strings.Join(contentTypes, ", "))
+	}
+	t.ContentType = contentTypes[i]
 	return nil
 }
 
@@ -107,7 +161,7 @@ func (t *Target) setAllow(value *yaml.Node) *Fault {
 	t.Allow = new(Allow)
 	for key, list := range entries(value) {
 		if key.Value != "addresses" && key.Value != "certificates" {
-			return unknownKey(key, "the keys of allow are "+allowKeys)
+			return unknownKey(key, "the keys of allow are "+allowKeys, "addresses", "certificates")
 		}
 		name := "allow." + key.Value
 		if fault := expect(list, yaml.SequenceNode, name, "a list such as [a, b]"); fault != nil {

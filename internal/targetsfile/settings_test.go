@@ -26,7 +26,7 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			"targets:\n  x:\n    path: /m?a=b\n",
-			`contains '?'; percent-encode it, and leave out a query`,
+			`line 3: target "x": path "/m" contains the query "a=b"; put it under params, as in params: {format: prometheus}`,
 		},
 		{"targets:\n  x:\n    path: /café\n", `line 3: target "x": path "/café" contains 'é'`},
 		{
@@ -52,11 +52,30 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			"targets:\n  x:\n    protocol: gopher\n",
-			`line 3: target "x": protocol "gopher" is neither http nor raw`,
+			`line 3: target "x": protocol "gopher" is not http, raw or varlink`,
 		},
 		{
 			"targets:\n  x:\n    protocol: raw\n    path: /m\n",
-			`line 4: target "x": protocol raw sends no request and needs no path; remove one`,
+			`line 4: target "x": protocol raw has no HTTP request or response and needs no path; remove one`,
+		},
+		{"targets:\n  x: {protocol: raw, host: a}\n", `protocol raw has no HTTP request or response and needs no host; remove one`},
+		{"targets:\n  x: {params: {a: b}, protocol: varlink}\n", `protocol varlink has no HTTP request or response and needs no params; remove one`},
+		{"targets:\n  x: {protocol: varlink, content_type: text/plain;version=0.0.4}\n", `needs no content_type; remove one`},
+		{
+			"targets:\n  x:\n    params:\n      format: [a, b]\n",
+			`line 4: target "x": params.format has 2 values; write one, since service discovery can name only one`,
+		},
+		{"targets:\n  x: {params: {format: []}}\n", `params.format has 0 values; write one`},
+		{"targets:\n  x: {params: {format: [{a: b}]}}\n", `params.format must be text, not a mapping`},
+		{"targets:\n  x: {params: {format: }}\n", `params.format has no value; remove it or give it one`},
+		{"targets:\n  x: {params: format=prometheus}\n", `params must be a mapping such as {format: prometheus}, not "format=prometheus"`},
+		{"targets:\n  x: {host: ''}\n", `host "" is not a name or an address such as app.example.org or [::1]:8080`},
+		{"targets:\n  x: {host: \"a\\r\\nX: y\"}\n", `host "a\r\nX: y" is not a name`},
+		{"targets:\n  x: {host: 'a\\b'}\n", `host "a\\b" is not a name`},
+		{"targets:\n  x: {host: http://a}\n", `host "http://a" is not a name`},
+		{
+			"targets:\n  x: {content_type: text/html}\n",
+			`content_type "text/html" is not one of text/plain; version=0.0.4, text/plain; version=1.0.0, application/openmetrics-text; version=0.0.1,`,
 		},
 		{
 			"targets:\n  x:\n    timeout: 5\n",

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"tulpa.dev/cadey/aegis/internal/suggest"
 )
 
 // parseYAML returns the root node of text, which must be a single YAML document without duplicate
@@ -113,8 +115,11 @@ func wrongValue(line int, format string, args ...any) *Fault {
 }
 
 // unknownKey returns the fault of a key that the file must not have. The advice says which keys
-// it may have.
-func unknownKey(key *yaml.Node, advice string) *Fault {
+// it may have; the author may have meant one of known.
+func unknownKey(key *yaml.Node, advice string, known ...string) *Fault {
+	if nearest := suggest.Nearest(key.Value, known); nearest != "" {
+		advice = fmt.Sprintf("did you mean %s? %s", nearest, advice)
+	}
 	return &Fault{UnknownKey, key.Line, fmt.Sprintf("unknown key %q; %s%s", key.Value, advice, colonHint(key))}
 }
 

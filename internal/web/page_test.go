@@ -70,7 +70,7 @@ func TestPageOfTheTargetsFile(t *testing.T) {
 		a.service(name, oneSample)
 	}
 	a.setTargets(map[string]targetsfile.Target{
-		"app":      {Socket: elsewhere, Raw: true},
+		"app":      {Socket: elsewhere, Protocol: targetsfile.Raw},
 		"disabled": {Disabled: true},
 		"moved":    {Socket: "/run/x.sock", Disabled: true},
 		"secret":   {Allow: &targetsfile.Allow{}},

@@ -232,7 +232,7 @@ func TestTargetsFile(t *testing.T) {
 		"secret":  {Disabled: true},
 	}
 	for _, name := range []string{"moved", "large", "silent", "page", "http", "link", "absent"} {
-		targets[name] = targetsfile.Target{Socket: filepath.Join(elsewhere, name), Raw: true}
+		targets[name] = targetsfile.Target{Socket: filepath.Join(elsewhere, name), Protocol: targetsfile.Raw}
 	}
 	a.setTargets(targets)
 	for _, tt := range []struct {
