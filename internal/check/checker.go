@@ -59,6 +59,9 @@ func (c *checker) check(name string) report {
 	}
 	if err != nil {
 		r.Error = printable(adviseRunAs(err, c.RunAs).Error())
+		if status, ok := errors.AsType[*scrape.StatusError](err); ok && status.Line != "" {
+			r.Error += "; the service says: " + printable(status.Line)
+		}
 	} else if c.Lint {
 		r.Lint = body.lint()
 	}

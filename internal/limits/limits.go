@@ -169,6 +169,10 @@ const (
 	// They mean nothing to a scrape, and no exporter sends any.
 	MaxChunkExtensionBytes = 2 << 10
 
+	// PeekTimeout is how long Aegis waits for the body of a response that it does not pass on, which may
+	// explain why: services on the same machine send it together with its head, or right after.
+	PeekTimeout = 100 * time.Millisecond
+
 	// BufferSize is the size of the buffers that responses are read into: most fit into
 	// one, with their head.
 	BufferSize = MaxResponseHead

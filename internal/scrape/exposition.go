@@ -10,9 +10,10 @@ import (
 
 // DefaultContentType is the type of a response without Content-Type: Prometheus 3 rejects
 // a scrape that has none.
-const DefaultContentType = "text/plain; version=0.0.4; charset=utf-8"
+const DefaultContentType = plainTextType + "; charset=utf-8"
 
 const (
+	plainTextType   = textType + "; version=0.0.4"
 	textType        = "text/plain"
 	openMetricsType = "application/openmetrics-text"
 	protobufType    = "application/vnd.google.protobuf"
@@ -24,14 +25,21 @@ var expositionTypes = []string{textType, openMetricsType, protobufType}
 const pathAdvice = "if its metrics have another path, set path in the targets file (-config.file)"
 
 // checkType returns an ErrNotMetrics if contentType is not a type of metrics. Above all, that
-// rejects the HTML and JSON of the application behind the socket.
-func checkType(contentType string) error {
-	if !slices.Contains(expositionTypes, mediaType(contentType)) {
-		return fmt.Errorf("%w: Content-Type is %s, and that of metrics is one of %s; %s",
-			ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "), pathAdvice)
+// rejects the HTML and JSON of the application behind the socket. peek returns the beginning of the body.
+func checkType(contentType string, peek func() []byte) error {
+	if slices.Contains(expositionTypes, mediaType(contentType)) {
+		return nil
 	}
-	return nil
+	if beginsLikeMetrics.Match(peek()) {
+		return fmt.Errorf("%w: it is the right text of the wrong type: Content-Type is %s; if it is always metrics, "+
+			"set content_type: %s in the targets file (-config.file)", ErrNotMetrics, printable(contentType), plainTextType)
+	}
+	return fmt.Errorf("%w: Content-Type is %s, and that of metrics is one of %s; %s",
+		ErrNotMetrics, printable(contentType), strings.Join(expositionTypes, ", "), pathAdvice)
 }
+
+// beginsLikeMetrics matches a comment that describes a metric, or a sample, perhaps after other comments.
+var beginsLikeMetrics = regexp.MustCompile(`^(#.*\n|\s)*(# (HELP|TYPE) |[a-zA-Z_:][\w:]*(\{.*\})?[ \t]+[-+]?(\d|Inf|NaN))`)
 
 // mediaType returns contentType without its parameters, in lower case.
 func mediaType(contentType string) string {
@@ -46,10 +54,10 @@ const sniffLen = 512
 // {"metric.name",label="value"}, which is a sample of a metric whose name needs quotes.
 var jsonObject = regexp.MustCompile(`^\{\s*(\}$|"[^"]*"\s*:)`)
 
-// checkText returns an ErrNotMetrics if a body of type text/plain begins as HTML or JSON
+// checkText returns an ErrNotMetrics if a body of text begins as HTML or JSON
 // does, which no metrics do. raw means that it came without HTTP.
 func checkText(contentType string, beginning []byte, raw bool) error {
-	if mediaType(contentType) != textType {
+	if mediaType(contentType) == protobufType {
 		return nil
 	}
 	text, format := bytes.TrimLeft(beginning, " \t\r\n"), ""

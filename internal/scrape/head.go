@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -39,7 +40,7 @@ func (rt *roundTrip) readHead() (responseHead, error) {
 		case h.status == http.StatusOK:
 			return h, h.validateFraming()
 		case h.status < 100 || h.status > 199:
-			return h, statusError(rt.req.Path, h, rt.buf[rt.start:rt.end])
+			return h, rt.statusError(h)
 		}
 	}
 	return responseHead{}, invalidf("it sent more than %d interim responses (1xx)", limits.MaxInterimResponses)
@@ -164,25 +165,58 @@ func (h *responseHead) validateFraming() error {
 	return nil
 }
 
-// statusError returns an error that says what the status of h means and what to do. body is as much
-// of the body as has arrived: servers of Go and nginx that expect TLS mention HTTPS in it.
-func statusError(path string, h responseHead, body []byte) error {
+// StatusError is an ErrStatus.
+type StatusError struct {
+	text string
+	Line string // the first line of what the service sent to explain it; hostile text
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%v: %s", ErrStatus, e.text) }
+
+// Unwrap returns ErrStatus.
+func (e *StatusError) Unwrap() error { return ErrStatus }
+
+// statusError returns a StatusError that says what the status of h means and what to do.
+func (rt *roundTrip) statusError(h responseHead) error {
+	path, body := rt.req.Path, rt.peekBody(h)
 	advice := "check the service's own log"
 	switch h.status {
 	case http.StatusBadRequest:
-		if bytes.Contains(body, []byte("HTTPS")) {
+		// Servers of Go and nginx that expect TLS mention HTTPS.
+		if advice += "; " + rt.req.hostAdvice(); bytes.Contains(body, []byte("HTTPS")) {
 			advice = speaksTLS
 		}
 	case http.StatusNotFound:
-		advice = fmt.Sprintf("it serves no %s on this socket; %s", path, pathAdvice)
-	case http.StatusUnauthorized, http.StatusForbidden:
+		advice = fmt.Sprintf("it serves no %s on this socket; %s; %s", path, pathAdvice, rt.req.hostAdvice())
+	case http.StatusMisdirectedRequest:
+		advice = rt.req.hostAdvice()
+	case http.StatusForbidden:
+		advice = "its metrics need credentials, and Aegis passes none on, or its address rules forbid the socket " +
+			"(nginx: allow unix:); " + rt.req.hostAdvice()
+	case http.StatusUnauthorized:
 		advice = "its metrics need credentials, and Aegis passes none on"
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		advice = fmt.Sprintf("it is a redirect to %q, and Aegis follows none; %s", printable(h.location), pathAdvice)
 	}
-	return fmt.Errorf("%w: GET %s returned %d %s; %s",
-		ErrStatus, path, h.status, http.StatusText(h.status), advice)
+	line, _, _ := bytes.Cut(bytes.TrimSpace(body), []byte("\n"))
+	return &StatusError{
+		text: fmt.Sprintf("GET %s returned %d %s; %s", path, h.status, http.StatusText(h.status), advice),
+		Line: printable(string(bytes.TrimSpace(line))),
+	}
+}
+
+// peekBody returns the beginning of the body that follows h: what has arrived, or what arrives next.
+func (rt *roundTrip) peekBody(h responseHead) []byte {
+	if rt.start == rt.end && rt.end < len(rt.buf) && h.length != 0 {
+		rt.conn.SetDeadline(time.Now().Add(limits.PeekTimeout))
+		rt.conn.raw.Read(rt.onMore)
+	}
+	body := rt.buf[rt.start:rt.end]
+	if h.chunked {
+		_, body, _ = bytes.Cut(body, []byte("\n"))
+	}
+	return body
 }
 
 // cutField returns the name and value of a field line (RFC 9112 section 5). It reports

@@ -1,7 +1,10 @@
 package scrape
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +33,12 @@ type Request struct {
 	Protocol Protocol
 	// Path is the path to request, "/metrics" by default.
 	Path string
+	// Params are added to the scraper's query, for the keys that it lacks.
+	Params map[string]string
+	// Host is the scraper's by default.
+	Host string
+	// ContentType, unless empty, replaces that of the response.
+	ContentType string
 	// Timeout is how long the scrape may take, from finding the socket to the last byte
 	// of the body. The caller sets the deadline of the context accordingly.
 	Timeout time.Duration
@@ -42,7 +51,8 @@ type Request struct {
 // NewRequest returns the request for the service that corresponds to the scraper's. It has the same
 // query, byte for byte, Host, Accept, Accept-Encoding, User-Agent and, if valid, scrape timeout.
 func NewRequest(from *http.Request) Request {
-	req := Request{Protocol: HTTP, Path: "/metrics", from: from}
+	// An HTTP/1.0 request may have no Host; HTTP/1.1 requires one.
+	req := Request{Protocol: HTTP, Path: "/metrics", Host: cmp.Or(from.Host, "localhost"), from: from}
 	value := from.Header.Get(TimeoutHeader)
 	if timeout, ok := ParseTimeout(value); ok {
 		// A scraper that waits for less than any service needs gives up by itself; Aegis
@@ -82,14 +92,10 @@ func (r *Request) appendTo(b []byte) []byte {
 		return b
 	}
 	b = appendAll(b, "GET ", r.Path)
-	if r.from.URL.RawQuery != "" || r.from.URL.ForceQuery {
-		b = appendAll(b, "?", r.from.URL.RawQuery)
+	if query := r.query(); query != "" || r.from.URL.ForceQuery {
+		b = appendAll(b, "?", query)
 	}
-	host := r.from.Host
-	if host == "" {
-		host = "localhost" // An HTTP/1.0 request may have none; HTTP/1.1 requires one.
-	}
-	b = appendAll(b, " HTTP/1.1\r\nHost: ", host, "\r\n")
+	b = appendAll(b, " HTTP/1.1\r\nHost: ", r.Host, "\r\n")
 	for _, name := range forwardedHeaders {
 		if values := r.from.Header[name]; len(values) > 0 {
 			b = appendAll(b, name, ": ", strings.Join(values, ", "), "\r\n")
@@ -99,6 +105,30 @@ func (r *Request) appendTo(b []byte) []byte {
 		b = appendAll(b, TimeoutHeader, ": ", r.timeoutHeader, "\r\n")
 	}
 	return append(b, "\r\n"...)
+}
+
+// query returns the scraper's query, byte for byte, followed by the Params whose keys it lacks.
+func (r *Request) query() string {
+	query := r.from.URL.RawQuery
+	if len(r.Params) == 0 {
+		return query
+	}
+	sent, missing := r.from.URL.Query(), make(url.Values)
+	for key, value := range r.Params {
+		if !sent.Has(key) {
+			missing.Set(key, value)
+		}
+	}
+	if query != "" && len(missing) > 0 {
+		query += "&"
+	}
+	return query + missing.Encode()
+}
+
+// hostAdvice returns what to do if the service expects another Host.
+func (r *Request) hostAdvice() string {
+	return fmt.Sprintf("the request named the Host %s; if the service expects another, set host in the targets file (-config.file)",
+		printable(r.Host))
 }
 
 func appendAll(b []byte, parts ...string) []byte {

@@ -2,6 +2,9 @@ package scrape
 
 import (
 	"bufio"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -40,6 +43,67 @@ func TestNewRequest(t *testing.T) {
 		req := NewRequest(parseRequest(t, tt.from))
 		if got := string(req.appendTo(nil)); got != tt.want {
 			t.Errorf("%s: %q\nwant %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A target's params, host and content type come from the operator; the scraper's own query wins.
+func TestParamsAndHost(t *testing.T) {
+	params := map[string]string{"format": "prometheus", "a b": "&=", "collect[]": "cpu"}
+	for query, want := range map[string]string{
+		"":                         "?a+b=%26%3D&collect%5B%5D=cpu&format=prometheus",
+		"?x=%zz&y;z":               "?x=%zz&y;z&a+b=%26%3D&collect%5B%5D=cpu&format=prometheus",
+		"?format=json&a%20b":       "?format=json&a%20b&collect%5B%5D=cpu",
+		"?format&collect[]=b&a+b=": "?format&collect[]=b&a+b=",
+	} {
+		req := NewRequest(parseRequest(t, "GET /svc"+query+" HTTP/1.1\r\nHost: h\r\n\r\n"))
+		req.Params, req.Host = params, "app.example.org"
+		if got, want := string(req.appendTo(nil)), "GET /metrics"+want+" HTTP/1.1\r\nHost: app.example.org\r\n\r\n"; got != want {
+			t.Errorf("%s: %q\nwant %q", query, got, want)
+		}
+	}
+}
+
+func TestContentTypeOfTheTarget(t *testing.T) {
+	for response, want := range map[string]error{
+		okLine + "Content-Type: text/html\r\nContent-Length: 4\r\n\r\nx 1\n":           nil,
+		okLine + "Content-Length: 4\r\n\r\nx 1\n":                                      nil,
+		okLine + "Content-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>":          ErrNotMetrics,
+		okLine + "Content-Type: application/json\r\nContent-Length: 6\r\n\r\n{\"a\":1": ErrNotMetrics,
+	} {
+		s := startService(t, t.TempDir(), respondAndClose(response))
+		req := newRequest(t, 5*time.Second)
+		req.ContentType = "application/openmetrics-text; version=1.0.0"
+		_, resp, err := scrapeSocket(t.Context(), newClient(t), s.socket(t), req)
+		if !errors.Is(err, want) || err == nil && resp.ContentType != req.ContentType {
+			t.Errorf("%q: %v, want %v", response, err, want)
+		}
+	}
+}
+
+// The line in which a service explains a status may arrive after the head, and is hostile.
+func TestStatusLine(t *testing.T) {
+	const head = "HTTP/1.1 400 Bad Request\r\n"
+	for _, tt := range []struct{ head, body, want string }{
+		{head + "Content-Length: 17\r\n\r\n", "\nno\x1b[2J host\r\nat all", "no?[2J host"},
+		{head + chunkedCoding + "\r\n", "7\r\nno host\r\n0\r\n\r\n", "no host"},
+		{head + "Content-Length: 0\r\n\r\n", "", ""},
+		{head + "\r\n", "", ""},
+	} {
+		s := startService(t, t.TempDir(), func(c net.Conn, _ int) bool {
+			io.WriteString(c, tt.head)
+			time.Sleep(10 * time.Millisecond)
+			io.WriteString(c, tt.body)
+			io.Copy(io.Discard, c)
+			return false
+		})
+		start := time.Now()
+		_, _, err := s.scrape(t, newClient(t))
+		if status, ok := errors.AsType[*StatusError](err); !ok || status.Line != tt.want {
+			t.Errorf("%q: %v, want the line %q", tt.head, err, tt.want)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%q: the error took %v", tt.head, took)
 		}
 	}
 }

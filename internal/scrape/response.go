@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +14,7 @@ import (
 // or, if it is larger than limits.MaxBufferedBody, valid so far. The caller must close it.
 type Response struct {
 	// ContentType and ContentEncoding are the service's, byte for byte. ContentType is
-	// DefaultContentType if the service sent none.
+	// DefaultContentType if the service sent none; that of the Request wins.
 	ContentType     string
 	ContentEncoding string
 
@@ -35,11 +36,9 @@ func (r *Response) read() error {
 	if err != nil {
 		return err
 	}
-	r.ContentType, r.ContentEncoding = h.contentType, h.contentEncoding
-	if r.ContentType == "" {
-		r.ContentType = DefaultContentType
-	}
-	if err := checkType(r.ContentType); err != nil {
+	r.ContentType = cmp.Or(r.rt.req.ContentType, h.contentType, DefaultContentType)
+	r.ContentEncoding = h.contentEncoding
+	if err := checkType(r.ContentType, func() []byte { return r.rt.peekBody(h) }); err != nil {
 		return err
 	}
 	r.rt.noReuse = r.rt.noReuse || h.close

@@ -73,6 +73,10 @@ func TestFailures(t *testing.T) {
 	}{
 		{"other status", "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", ErrStatus, "503 Service Unavailable"},
 		{"no /metrics", "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", ErrStatus, "serves no /metrics"},
+		{"no such host", "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", ErrStatus, "named the Host aegis; if the service expects another, set host in the targets file"},
+		{"bad host", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", ErrStatus, "named the Host aegis;"},
+		{"misdirected", "HTTP/1.1 421 No\r\nContent-Length: 0\r\n\r\n", ErrStatus, "421 Misdirected Request; the request named the Host aegis;"},
+		{"forbidden", "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", ErrStatus, "(nginx: allow unix:); the request named the Host aegis;"},
 		{"redirect", "HTTP/1.1 302 Found\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n", ErrStatus, `a redirect to "http://evil/", and Aegis follows none`},
 		{"no content", "HTTP/1.1 204 No Content\r\n\r\n", ErrStatus, ""},
 
@@ -80,6 +84,8 @@ func TestFailures(t *testing.T) {
 		{"JSON", okLine + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", ErrNotMetrics, "application/json"},
 		{"HTML of type Text/Plain", okLine + "Content-Type: Text/Plain\r\nContent-Length: 6\r\n\r\n<html>", ErrNotMetrics, "HTML"},
 		{"HTML without a type", okLine + "Content-Length: 12\r\n\r\n\n<!DOCTYPE h>", ErrNotMetrics, "HTML"},
+		{"metrics as HTML", okLine + "Content-Type: text/html\r\nContent-Length: 4\r\n\r\nx 1\n", ErrNotMetrics, "the right text of the wrong type: Content-Type is text/html; if it is always metrics, set content_type: text/plain; version=0.0.4 in the targets file"},
+		{"described metrics as binary, in chunks", okLine + "Content-Type: application/octet-stream\r\n" + chunkedCoding + "\r\n1a\r\n# a\n\n# TYPE x_y:z gauge\nx_y:z\r\n0\r\n\r\n", ErrNotMetrics, "the right text of the wrong type"},
 		{"JSON of type text/plain", okLine + plainType + "Content-Length: 12\r\n\r\n{\"up\": true}", ErrNotMetrics, "JSON"},
 		{"large HTML without a type", okLine + "Content-Length: 9999999\r\n\r\n<html>" + largeBody, ErrNotMetrics, "HTML"},
 		{"HTML after a head that fills its buffer", okLine + plainType + paddingField(limits.BufferSize-len(okLine+plainType)-2) + "\r\n<html>", ErrNotMetrics, "HTML"},
@@ -95,7 +101,7 @@ func TestFailures(t *testing.T) {
 		{"bad chunk", okLine + plainType + chunkedCoding + "\r\nzz\r\nx 1\n\r\n0\r\n\r\n", ErrInvalid, ""},
 		{"head too large", okLine + "X: " + strings.Repeat("a", limits.MaxResponseHead) + "\r\n\r\n", ErrInvalid, "64 KiB"},
 
-		{"nothing", "", ErrTruncated, "without a response"},
+		{"nothing", "", ErrTruncated, "without a response; check its log, and that it does not require TLS; the request named the Host aegis;"},
 		{"half a head", okLine + "Content-Ty", ErrTruncated, ""},
 		{"half a length", okLine + plainType + "Content-Length: 9\r\n\r\nx 1\n", ErrTruncated, ""},
 		{"half the chunks", okLine + plainType + chunkedCoding + "\r\n4\r\nx 1\n\r\n", ErrTruncated, ""},

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/prometheus/common/model"
+
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -44,6 +46,12 @@ func targetGroups(entries []target.Entry, r *http.Request) []targetGroup {
 		labels := map[string]string{"job": e.Name}
 		maps.Copy(labels, e.Settings.Labels)
 		labels["__metrics_path__"] = "/" + e.Name
+		for key, value := range e.Settings.Params {
+			// Older versions of Prometheus reject the whole list for another name. Aegis adds every param itself.
+			if name := "__param_" + key; model.LegacyValidation.IsValidLabelName(name) {
+				labels[name] = value
+			}
+		}
 		if r.TLS != nil {
 			labels["__scheme__"] = "https"
 		}

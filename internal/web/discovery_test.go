@@ -76,6 +76,10 @@ func TestDiscoveryOfTheTargetsFile(t *testing.T) {
 		a.service(name, oneSample)
 	}
 	a.setTargets(map[string]targetsfile.Target{
+		"netdata": {
+			Socket: filepath.Join(t.TempDir(), "netdata"),
+			Params: map[string]string{"format": "prometheus", "collect[]": "a"}, // the second is no label name
+		},
 		"billing":  {Labels: map[string]string{"team": "money", "job": "bills", "__metrics_path__": "/evil"}},
 		"moved":    {Socket: filepath.Join(t.TempDir(), "moved")},
 		"absent":   {Socket: filepath.Join(t.TempDir(), "absent")},
@@ -86,6 +90,7 @@ func TestDiscoveryOfTheTargetsFile(t *testing.T) {
 		"/billing": "map[__metrics_path__:/billing job:bills team:money]",
 		"/moved":   "map[__metrics_path__:/moved job:moved]",
 		"/absent":  "map[__metrics_path__:/absent job:absent]",
+		"/netdata": "map[__metrics_path__:/netdata __param_format:prometheus job:netdata]",
 	}
 	got := a.discovered()
 	if len(got) != len(want) {
