@@ -60,8 +60,7 @@ func Run(set *target.Set, o Options) error {
 	return nil
 }
 
-// list returns the names of all targets, and prints what is not served in the directory. Targets that only
-// the targets file has are included: their names may be misspelled.
+// list returns the names of all targets, and prints what is not served in the directories.
 func list(set *target.Set, o Options) (names []string, err error) {
 	w := o.Stdout
 	if o.JSON {
@@ -78,16 +77,10 @@ func list(set *target.Set, o Options) (names []string, err error) {
 			fmt.Fprintf(w, "%s is not served: %s\n", printable(e.File), target.Detail(e.Err))
 		}
 	}
-	for name, t := range set.File().Targets {
-		if !t.Disabled {
-			names = append(names, name)
-		}
-	}
 	if len(names) == 0 {
 		fmt.Fprintf(w, "There is no target in %s; name another directory with -sockdir.\n", set.Dir())
 	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return names, nil
 }
 
 // warnDuplicateLabels reports whether two targets have the same labels, and prints a warning if they do.

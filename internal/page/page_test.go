@@ -114,7 +114,7 @@ func TestTargetsFile(t *testing.T) {
 	c.NotServed = append(c.NotServed, notServed("off.sock", target.ErrDisabled))
 	c.Alerts = []string{"The targets file is broken in line 3.", "The <b>web</b> file is broken."}
 	check(t, c, "",
-		"9 sockets, 8 in "+dir+" and 1 where the targets file says, as of",
+		"9 sockets, 8 in "+dir+" and 1 elsewhere, as of",
 		"<code>off.sock</code></th><td>the targets file disables it",
 		`<p class="alert">The targets file is broken in line 3.</p>`,
 		`<p class="alert">The &lt;b&gt;web&lt;/b&gt; file is broken.</p>`,

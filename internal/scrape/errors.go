@@ -31,15 +31,6 @@ var (
 var errNoResponse = errors.New("the service closed the connection without a response; " +
 	"check its log, and that it does not require TLS")
 
-// noResponseError returns an ErrTruncated that wraps errNoResponse. nginx closes a connection without a response
-// (its status 444) if it has no server for the Host.
-func (rt *roundTrip) noResponseError() error {
-	if rt.req.Protocol == Raw {
-		return fmt.Errorf("%w: %w", ErrTruncated, errNoResponse)
-	}
-	return fmt.Errorf("%w: %w; %s", ErrTruncated, errNoResponse, rt.req.hostAdvice())
-}
-
 // readError turns err, of reading the response, into one of the errors above.
 func (rt *roundTrip) readError(err error) error {
 	switch {
@@ -49,7 +40,7 @@ func (rt *roundTrip) readError(err error) error {
 		return rt.timeoutError()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		if rt.received == 0 {
-			return rt.noResponseError()
+			return fmt.Errorf("%w: %w%s", ErrTruncated, errNoResponse, rt.req.hostAdvice())
 		}
 		return rt.truncatedError("before the end of its response")
 	case errors.Is(err, ErrBusy):

@@ -165,45 +165,40 @@ func (h *responseHead) validateFraming() error {
 	return nil
 }
 
+const noCredentials = "its metrics need credentials, and Aegis passes none on"
+
 // StatusError is an ErrStatus.
 type StatusError struct {
-	text string
-	Line string // the first line of what the service sent to explain it; hostile text
+	error
+	Line string // the first of what the service sent to explain it; hostile text
 }
 
-func (e *StatusError) Error() string { return fmt.Sprintf("%v: %s", ErrStatus, e.text) }
-
-// Unwrap returns ErrStatus.
-func (e *StatusError) Unwrap() error { return ErrStatus }
+func (e *StatusError) Unwrap() error { return e.error }
 
 // statusError returns a StatusError that says what the status of h means and what to do.
 func (rt *roundTrip) statusError(h responseHead) error {
 	path, body := rt.req.Path, rt.peekBody(h)
 	advice := "check the service's own log"
 	switch h.status {
-	case http.StatusBadRequest:
+	case http.StatusBadRequest, http.StatusMisdirectedRequest:
+		advice += rt.req.hostAdvice()
 		// Servers of Go and nginx that expect TLS mention HTTPS.
-		if advice += "; " + rt.req.hostAdvice(); bytes.Contains(body, []byte("HTTPS")) {
+		if bytes.Contains(body, []byte("HTTPS")) {
 			advice = speaksTLS
 		}
 	case http.StatusNotFound:
-		advice = fmt.Sprintf("it serves no %s on this socket; %s; %s", path, pathAdvice, rt.req.hostAdvice())
-	case http.StatusMisdirectedRequest:
-		advice = rt.req.hostAdvice()
-	case http.StatusForbidden:
-		advice = "its metrics need credentials, and Aegis passes none on, or its address rules forbid the socket " +
-			"(nginx: allow unix:); " + rt.req.hostAdvice()
+		advice = fmt.Sprintf("it serves no %s on this socket; %s%s", path, pathAdvice, rt.req.hostAdvice())
 	case http.StatusUnauthorized:
-		advice = "its metrics need credentials, and Aegis passes none on"
+		advice = noCredentials
+	case http.StatusForbidden:
+		advice = noCredentials + "; or its address rules lack the socket (nginx: allow unix:)" + rt.req.hostAdvice()
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		advice = fmt.Sprintf("it is a redirect to %q, and Aegis follows none; %s", printable(h.location), pathAdvice)
 	}
 	line, _, _ := bytes.Cut(bytes.TrimSpace(body), []byte("\n"))
-	return &StatusError{
-		text: fmt.Sprintf("GET %s returned %d %s; %s", path, h.status, http.StatusText(h.status), advice),
-		Line: printable(string(bytes.TrimSpace(line))),
-	}
+	err := fmt.Errorf("%w: GET %s returned %d %s; %s", ErrStatus, path, h.status, http.StatusText(h.status), advice)
+	return &StatusError{err, printable(string(bytes.TrimSpace(line)))}
 }
 
 // peekBody returns the beginning of the body that follows h: what has arrived, or what arrives next.

@@ -26,6 +26,8 @@ const (
 	HTTP Protocol = "http"
 	// Raw means that the service writes its metrics to each connection and closes it.
 	Raw Protocol = "raw"
+	// Varlink means that the service has the Varlink interface io.systemd.Metrics.
+	Varlink Protocol = "varlink"
 )
 
 // Request is one scrape to perform. NewRequest makes it; the caller may then change it.
@@ -107,7 +109,7 @@ func (r *Request) appendTo(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// query returns the scraper's query, byte for byte, followed by the Params whose keys it lacks.
+// query returns the scraper's query with the Params whose keys it lacks.
 func (r *Request) query() string {
 	query := r.from.URL.RawQuery
 	if len(r.Params) == 0 {
@@ -119,15 +121,16 @@ func (r *Request) query() string {
 			missing.Set(key, value)
 		}
 	}
-	if query != "" && len(missing) > 0 {
-		query += "&"
-	}
-	return query + missing.Encode()
+	return strings.Trim(query+"&"+missing.Encode(), "&")
 }
 
-// hostAdvice returns what to do if the service expects another Host.
+// hostAdvice returns what to append to an error that another Host may avoid. nginx answers an unknown one with
+// 400, 403, 404 or 421, or closes the connection (its status 444).
 func (r *Request) hostAdvice() string {
-	return fmt.Sprintf("the request named the Host %s; if the service expects another, set host in the targets file (-config.file)",
+	if r.Protocol == Raw {
+		return ""
+	}
+	return fmt.Sprintf("; the request named the Host %s; if the service expects another, set host in the targets file (-config.file)",
 		printable(r.Host))
 }
 

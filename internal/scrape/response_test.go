@@ -75,7 +75,7 @@ func TestFailures(t *testing.T) {
 		{"no /metrics", "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", ErrStatus, "serves no /metrics"},
 		{"no such host", "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", ErrStatus, "named the Host aegis; if the service expects another, set host in the targets file"},
 		{"bad host", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", ErrStatus, "named the Host aegis;"},
-		{"misdirected", "HTTP/1.1 421 No\r\nContent-Length: 0\r\n\r\n", ErrStatus, "421 Misdirected Request; the request named the Host aegis;"},
+		{"misdirected", "HTTP/1.1 421 No\r\nContent-Length: 0\r\n\r\n", ErrStatus, "421 Misdirected Request; check the service's own log; the request named the Host aegis;"},
 		{"forbidden", "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", ErrStatus, "(nginx: allow unix:); the request named the Host aegis;"},
 		{"redirect", "HTTP/1.1 302 Found\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n", ErrStatus, `a redirect to "http://evil/", and Aegis follows none`},
 		{"no content", "HTTP/1.1 204 No Content\r\n\r\n", ErrStatus, ""},

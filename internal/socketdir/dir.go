@@ -38,11 +38,18 @@ var (
 // The file system may hang. Then every method returns ErrTimeout when its context ends.
 type Dir struct {
 	path    string
+	suffix  string // of the file names of its sockets
 	workers *workerPool
 }
 
-// New returns the directory at path, which need not exist yet.
-func New(path string) Dir { return Dir{path: path, workers: newWorkerPool()} }
+// New returns the directory at path, of sockets called NAME.sock. It need not exist yet.
+func New(path string) Dir { return Dir{path: path, suffix: Suffix, workers: newWorkerPool()} }
+
+// WithoutSuffix returns d with sockets whose file names are their names.
+func (d Dir) WithoutSuffix() Dir {
+	d.suffix = ""
+	return d
+}
 
 // String returns the path of the directory.
 func (d Dir) String() string { return d.path }
@@ -62,7 +69,7 @@ func (d Dir) check() error {
 	case err != nil:
 		return fmt.Errorf("%w: checking %s: %w", ErrNoDirectory, d, errors.Unwrap(err))
 	case !st.IsDir():
-		return fmt.Errorf("%w: %s is not a directory; choose one with -sockdir", ErrNoDirectory, d)
+		return fmt.Errorf("%w: %s is not a directory; choose one with -sockdir or -varlinkdir", ErrNoDirectory, d)
 	}
 	if unix.Access(d.path, unix.X_OK) != nil {
 		return d.searchDenied(d.path)

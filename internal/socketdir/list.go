@@ -15,7 +15,7 @@ import (
 
 // Entry is a file in the directory that is a socket or has the name of one.
 type Entry struct {
-	// File is the file name, and Name the same without Suffix. Both are hostile text
+	// File is the file name, and Name the same without the suffix. Both are hostile text
 	// unless Err is nil.
 	File, Name string
 	// Err says why Aegis does not serve the entry. It is nil if the entry is a socket with
@@ -26,7 +26,7 @@ type Entry struct {
 var errNoSuffix = fmt.Errorf("%w: its file name does not end in %s; let its service listen under a name that does", ErrNotSocket, Suffix)
 
 // List returns the entries of the directory, sorted by file name. It skips files that are
-// not sockets unless they are called NAME.sock. The error wraps ErrNoDirectory, ErrDenied,
+// not sockets unless they have the suffix. The error wraps ErrNoDirectory, ErrDenied,
 // ErrBusy or ErrTimeout.
 func (d Dir) List(ctx context.Context) ([]Entry, error) {
 	return runWithDeadline(ctx, d, d.list, nil)
@@ -59,9 +59,9 @@ func (d Dir) list() ([]Entry, error) {
 
 // entry returns the Entry of file. It reports false if List skips the file.
 func (d Dir) entry(file fs.DirEntry) (Entry, bool) {
-	name, hasSuffix := strings.CutSuffix(file.Name(), Suffix)
+	name, hasSuffix := strings.CutSuffix(file.Name(), d.suffix)
 	isSocket := file.Type() == fs.ModeSocket
-	if (!hasSuffix || name == "") && !isSocket {
+	if (!hasSuffix || name == "" || d.suffix == "") && !isSocket {
 		return Entry{}, false
 	}
 	e := Entry{File: file.Name(), Name: name}

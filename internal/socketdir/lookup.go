@@ -30,7 +30,7 @@ func (d Dir) Socket(name string) (Socket, error) {
 	if !ValidName(name) {
 		return Socket{}, errInvalidName
 	}
-	return d.SocketAt(d.path + "/" + name + Suffix), nil
+	return d.SocketAt(d.path + "/" + name + d.suffix), nil
 }
 
 // SocketAt returns the socket at path, which comes from the operator and may lie outside the

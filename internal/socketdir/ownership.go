@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,32 +26,27 @@ type Ownership struct {
 const Hidden = "hidden"
 
 // Ownership returns the ownership of each of the entries, in the same order. The File of
-// an entry outside the directory is an absolute path. The error wraps ErrNoDirectory,
-// ErrDenied, ErrBusy or ErrTimeout.
+// an entry outside the directory is an absolute path. The error wraps ErrTimeout.
 func (d Dir) Ownership(ctx context.Context, entries []Entry) ([]Ownership, error) {
-	ownership := func() ([]Ownership, error) { return d.ownership(entries) }
+	ownership := func() ([]Ownership, error) { return d.ownership(entries), nil }
 	return runWithDeadline(ctx, d, ownership, nil)
 }
 
-func (d Dir) ownership(entries []Entry) ([]Ownership, error) {
-	f, err := os.Open(d.path)
-	if err != nil {
-		return nil, d.listError(err)
-	}
-	defer f.Close()
+func (d Dir) ownership(entries []Entry) []Ownership {
 	hidesOverflow := inUserNamespace()
 	owner, group := cacheNames(userName, hidesOverflow), cacheNames(groupName, hidesOverflow)
 	all := make([]Ownership, len(entries))
 	for i, e := range entries {
+		path := e.File
+		if !filepath.IsAbs(path) {
+			path = d.path + "/" + path
+		}
 		var st unix.Stat_t
-		err := retryEINTR(func() error {
-			return unix.Fstatat(int(f.Fd()), e.File, &st, unix.AT_SYMLINK_NOFOLLOW)
-		})
-		if err == nil {
+		if retryEINTR(func() error { return unix.Lstat(path, &st) }) == nil {
 			all[i] = Ownership{owner(st.Uid), group(st.Gid), st.Mode & 0o7777}
 		}
 	}
-	return all, nil
+	return all
 }
 
 // overflowID is the number that the kernel shows for an owner or group that has none in

@@ -41,7 +41,7 @@ func TestList(t *testing.T) {
 		"absent":   {},
 	}})
 	entries, err := s.List(t.Context())
-	want := "a@1:ok b:ok disabled:not_found link:not_socket metrics:not_socket moved:not_socket moved:ok"
+	want := "a@1:ok absent:ok b:ok disabled:not_found link:not_socket metrics:not_socket moved:not_socket moved:ok"
 	if got := summary(entries); got != want || err != nil {
 		t.Errorf("%s, %v; want %s", got, err, want)
 	}
@@ -49,6 +49,8 @@ func TestList(t *testing.T) {
 		switch {
 		case e.Name == "b" && e.Settings.Labels["team"] != "money":
 			t.Error("b lacks its settings")
+		case e.OnlyInFile != (e.File == elsewhere || e.File == "absent.sock"):
+			t.Errorf("%s is only in the file: %v", e.File, e.OnlyInFile)
 		case e.Name == "disabled" && !errors.Is(e.Err, ErrDisabled):
 			t.Error(e.Err)
 		case e.Name == "moved" && e.Err != nil && !strings.Contains(e.Err.Error(), elsewhere):

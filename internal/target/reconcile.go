@@ -21,8 +21,12 @@ func (s *Set) Reconcile(ctx context.Context) ([]Entry, error) {
 		return nil, ctx.Err()
 	}
 	listed := make(map[string]bool, len(entries))
+	present := make(map[string]bool) // names in the file that a directory has too, served or not
 	notServed := make(map[string]error)
 	for _, e := range entries {
+		if !e.OnlyInFile && e.Settings != &targetsfile.Default {
+			present[e.Name] = true
+		}
 		if e.Err == nil {
 			listed[e.Name] = true
 		} else {
@@ -40,7 +44,7 @@ func (s *Set) Reconcile(ctx context.Context) ([]Entry, error) {
 	s.metrics.directoryUp.Set(1)
 	s.metrics.sockets.WithLabelValues().Set(float64(len(listed)))
 	s.listed = listed
-	s.warnFile(notServed)
+	s.warnFile(present)
 	now := time.Now()
 	for name, r := range s.records {
 		if listed[name] {
@@ -76,8 +80,8 @@ func (s *Set) warnDirectory(err error) {
 }
 
 // warnFile logs what may be a mistake in the targets file: two targets with the same labels, and settings
-// that restrict a target that the directory does not have. The caller holds s.mu.
-func (s *Set) warnFile(notServed map[string]error) {
+// that restrict a target that is not present. The caller holds s.mu.
+func (s *Set) warnFile(present map[string]bool) {
 	file := s.file.Load()
 	target, other := file.DuplicateLabels(func(name string) bool { return s.listed[name] })
 	if other != "" && other != s.warnings.duplicate {
@@ -92,7 +96,7 @@ func (s *Set) warnFile(notServed map[string]error) {
 	for _, name := range slices.Sorted(maps.Keys(file.Targets)) {
 		t := file.Targets[name]
 		restricts := t.Socket == "" && (t.Allow != nil || t.Disabled)
-		if restricts && !s.listed[name] && notServed[name] == nil {
+		if restricts && !present[name] {
 			s.log.Warn("the targets file restricts a target that is not in the directory (yet); "+
 				"is its name spelled correctly?", "target", name)
 		}

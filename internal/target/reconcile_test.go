@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
@@ -18,25 +19,30 @@ func makeDir(t *testing.T, path string) {
 	}
 }
 
-// A target whose socket the targets file names fails without that socket, and is not gone.
-func TestSocketElsewhereIsNotGone(t *testing.T) {
-	s := newTestSet(t)
-	s.SetFile(targetsfile.File{Targets: map[string]targetsfile.Target{
-		"absent": {Socket: filepath.Join(t.TempDir(), "absent.sock"), Path: "/metrics"},
-	}})
-	for range 2 {
-		s.reconcile()
-		s.scrape("absent")
-		if got := s.snapshot("absent"); got.State != Failing || ResultOf(got.Err) != NotFound {
-			t.Errorf("%s, %v; want failing, not_found", got.State, got.Err)
+// A target that the targets file has fails without its socket, and is not gone.
+func TestTargetOfTheFileIsNotGone(t *testing.T) {
+	for name, settings := range map[string]targetsfile.Target{
+		"elsewhere": {Socket: filepath.Join(t.TempDir(), "absent.sock")},
+		"inside":    {Timeout: time.Second},
+	} {
+		s := newTestSet(t)
+		s.SetFile(targetsfile.File{Targets: map[string]targetsfile.Target{name: settings}})
+		for range 2 {
+			s.scrape(name)
+			if got := s.snapshot(name); got.State != Failing || ResultOf(got.Err) != NotFound {
+				t.Errorf("%s: %s, %v; want failing, not_found", name, got.State, got.Err)
+			}
+			s.reconcile()
 		}
-	}
-	s.reconcile()
-	if got := s.result("absent"); got != NotFound {
-		t.Errorf("after a reconciliation it is %q", got)
-	}
-	if s.log.count(`level=WARN msg="target is failing" target=absent reason=not_found`) != 1 || s.log.count("target is gone") != 0 {
-		t.Errorf("log: %q", s.log.lines())
+		if got := s.result(name); got != NotFound {
+			t.Errorf("after a reconciliation %s is %q", name, got)
+		}
+		if n, _ := s.scrapes(name, NotFound); n != 2 {
+			t.Errorf("%g scrapes of %s are counted, want 2", n, name)
+		}
+		if s.log.count(`level=WARN msg="target is failing" target=`+name+` reason=not_found`) != 1 || s.log.count("target is gone") != 0 {
+			t.Errorf("log: %q", s.log.lines())
+		}
 	}
 }
 

@@ -51,10 +51,11 @@ func (t *Target) note(o Outcome) {
 	s := t.set
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A target whose socket the targets file names is a target even without that socket; then it fails.
-	isGone := o.Result == NotFound && t.Settings.Socket == ""
+	// What the targets file enables is a target even without its socket; then it fails.
+	isListed := t.inFile && !t.Settings.Disabled
+	isGone := o.Result == NotFound && !isListed
 	// In a directory that may be read but not searched, sockets are listed though looking them up is denied.
-	found := t.found || !isGone && s.listed[t.Name]
+	found := t.found || isListed || !isGone && s.listed[t.Name]
 	if t.record != nil && t.record.forgotten {
 		t.record = nil
 	}

@@ -23,15 +23,18 @@ import (
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// Set is all targets: the sockets in a directory, with the settings that the targets file has for them, and
-// the targets that only the file has. It remembers how scrapes went, for at most limits.MaxTargets targets.
+// Set is all targets: the sockets in a directory, with the settings that the targets file has for them, the
+// sockets of Varlink services in another, and the targets that only the file has. It remembers how scrapes went, for at most limits.MaxTargets targets.
 type Set struct {
 	dir     socketdir.Dir
+	varlink socketdir.Dir // the zero Dir for none
 	file    atomic.Pointer[targetsfile.File]
-	log     *slog.Logger
-	client  scrape.Client
-	metrics *metrics
-	changed chan struct{} // see Changed
+	// varlinkAlone means that the directory of sockets counts as empty while it does not exist.
+	varlinkAlone bool
+	log          *slog.Logger
+	client       scrape.Client
+	metrics      *metrics
+	changed      chan struct{} // see Changed
 
 	slots   *limits.Semaphore // of scrapes in flight
 	busyLog limits.LogLimiter
@@ -59,6 +62,10 @@ func NewSet(dir socketdir.Dir, file targetsfile.File, log *slog.Logger, registry
 	return s
 }
 
+// AddVarlink adds the sockets in dir, whose services speak Varlink. If alone, the directory of sockets need not
+// exist. AddVarlink is called before any other method.
+func (s *Set) AddVarlink(dir socketdir.Dir, alone bool) { s.varlink, s.varlinkAlone = dir, alone }
+
 // Dir returns the directory of sockets.
 func (s *Set) Dir() socketdir.Dir { return s.dir }
 
@@ -75,7 +82,9 @@ func (s *Set) SetFile(file targetsfile.File) {
 
 // Get returns the target called name, which need not exist or be a valid name.
 func (s *Set) Get(name string) Target {
-	t := Target{Name: name, Settings: s.file.Load().Target(name), set: s}
+	file := s.file.Load()
+	t := Target{Name: name, Settings: file.Target(name), set: s}
+	_, t.inFile = file.Targets[name]
 	s.mu.Lock()
 	t.record = s.records[name]
 	s.mu.Unlock()

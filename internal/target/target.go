@@ -19,6 +19,7 @@ import (
 type Target struct {
 	Name     string
 	Settings targetsfile.Target
+	inFile   bool // the targets file has it
 	set      *Set
 	record   *record // nil if the target has none yet
 	found    bool    // its socket was found

@@ -32,7 +32,7 @@ func TestRead(t *testing.T) {
     allow:
       addresses: [10.100.0.0/24, "::ffff:10.0.0.1"]
       certificates: [prometheus.example.com]
-  ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw, content_type: application/openmetrics-text;version=1.0.0}
+  ostree: {socket: /run/rpm-ostreed.promsock, protocol: raw, content_type: application/openmetrics-text; version=1.0.0}
   netdata: {path: /api, params: {format: [prometheus], 'collect[]': 1, none: ''}, host: "app.example.org:80"}
   incus: {socket: /run/io.incus, protocol: varlink}
   secret: {enabled: false}

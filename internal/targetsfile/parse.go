@@ -88,19 +88,14 @@ func parseTarget(name, value *yaml.Node) (Target, *Fault) {
 			return t, fault
 		}
 	}
-	return t, checkProtocol(value, t)
-}
-
-// checkProtocol returns a fault if a setting means nothing for the target's protocol.
-func checkProtocol(settings *yaml.Node, t Target) *Fault {
 	for _, key := range []string{"path", "params", "host", "content_type"} {
 		// The text of a raw socket can be OpenMetrics, too.
 		needed := t.Protocol == HTTP || t.Protocol == Raw && key == "content_type"
-		if line := lineOf(settings, key); line > 0 && !needed {
-			return wrongValue(line, "protocol %s has no HTTP request or response and needs no %s; remove one", t.Protocol, key)
+		if line := lineOf(value, key); line > 0 && !needed {
+			return t, wrongValue(line, "protocol %s has no HTTP request and needs no %s; remove one", t.Protocol, key)
 		}
 	}
-	return nil
+	return t, nil
 }
 
 // checkName returns a fault unless a target with these settings may have the name.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -53,14 +54,10 @@ func (t *Target) setPath(value *yaml.Node) *Fault {
 	if !strings.HasPrefix(t.Path, "/") {
 		return wrongValue(value.Line, "path %q does not begin with a slash", t.Path)
 	}
-	if path, query, found := strings.Cut(t.Path, "?"); found {
-		return wrongValue(value.Line, "path %q contains the query %q; put it under params, as in params: {format: prometheus}",
-			path, query)
-	}
 	for _, c := range t.Path {
 		// RFC 3986, section 3.3, lists what a path may contain.
 		if c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#<>?\^{|}`+"`", c) {
-			return wrongValue(value.Line, "path %q contains %q; percent-encode it", t.Path, c)
+			return wrongValue(value.Line, "path %q contains %q; percent-encode it; if it begins a query, put it under params", t.Path, c)
 		}
 	}
 	if _, err := url.PathUnescape(t.Path); err != nil {
@@ -95,12 +92,11 @@ func (t *Target) setParams(value *yaml.Node) *Fault {
 	return nil
 }
 
+var hostSyntax = regexp.MustCompile(`^[\w.:\[\]-]+$`)
+
 func (t *Target) setHost(value *yaml.Node) *Fault {
 	t.Host = value.Value
-	// RFC 3986, section 3.2.2, lists what a host may contain.
-	if t.Host == "" || strings.ContainsFunc(t.Host, func(c rune) bool {
-		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#/<>?@\^{|}`+"`", c)
-	}) {
+	if !hostSyntax.MatchString(t.Host) {
 		return wrongValue(value.Line, "host %q is not a name or an address such as app.example.org or [::1]:8080", t.Host)
 	}
 	return nil
@@ -113,13 +109,10 @@ var contentTypes = []string{
 }
 
 func (t *Target) setContentType(value *yaml.Node) *Fault {
-	i := slices.IndexFunc(contentTypes, func(known string) bool {
-		return strings.ReplaceAll(known, " ", "") == strings.ReplaceAll(value.Value, " ", "")
-	})
-	if i < 0 {
-		return wrongValue(value.Line, "content_type %q is not one of %s", value.Value, strings.Join(contentTypes, ", "))
+	t.ContentType = value.Value
+	if !slices.Contains(contentTypes, t.ContentType) {
+		return wrongValue(value.Line, "content_type %q is not one of %s", t.ContentType, strings.Join(contentTypes, ", "))
 	}
-	t.ContentType = contentTypes[i]
 	return nil
 }
 

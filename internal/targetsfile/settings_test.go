@@ -26,7 +26,7 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			"targets:\n  x:\n    path: /m?a=b\n",
-			`line 3: target "x": path "/m" contains the query "a=b"; put it under params, as in params: {format: prometheus}`,
+			`line 3: target "x": path "/m?a=b" contains '?'; percent-encode it; if it begins a query, put it under params`,
 		},
 		{"targets:\n  x:\n    path: /café\n", `line 3: target "x": path "/café" contains 'é'`},
 		{
@@ -56,11 +56,11 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			"targets:\n  x:\n    protocol: raw\n    path: /m\n",
-			`line 4: target "x": protocol raw has no HTTP request or response and needs no path; remove one`,
+			`line 4: target "x": protocol raw has no HTTP request and needs no path; remove one`,
 		},
-		{"targets:\n  x: {protocol: raw, host: a}\n", `protocol raw has no HTTP request or response and needs no host; remove one`},
-		{"targets:\n  x: {params: {a: b}, protocol: varlink}\n", `protocol varlink has no HTTP request or response and needs no params; remove one`},
-		{"targets:\n  x: {protocol: varlink, content_type: text/plain;version=0.0.4}\n", `needs no content_type; remove one`},
+		{"targets:\n  x: {protocol: raw, host: a}\n", `protocol raw has no HTTP request and needs no host; remove one`},
+		{"targets:\n  x: {params: {a: b}, protocol: varlink}\n", `protocol varlink has no HTTP request and needs no params; remove one`},
+		{"targets:\n  x: {protocol: varlink, content_type: text/plain; version=0.0.4}\n", `needs no content_type; remove one`},
 		{
 			"targets:\n  x:\n    params:\n      format: [a, b]\n",
 			`line 4: target "x": params.format has 2 values; write one, since service discovery can name only one`,
