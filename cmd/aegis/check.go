@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -17,8 +16,6 @@ import (
 
 	"tulpa.dev/cadey/aegis/internal/check"
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
-	"tulpa.dev/cadey/aegis/internal/target"
 )
 
 // runCheck scrapes targets once, as the daemon would, and says what is wrong.
@@ -30,7 +27,8 @@ func runCheck(args []string, p process) error {
 		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs("aegis", args), // the user of the service unit
 	}
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
-	dir := fs.String("sockdir", "./run", "")
+	var dirs directories
+	dirs.addFlags(fs)
 	targetsFile := fs.String("config.file", "", "")
 	webFile := fs.String("web.config.file", "", "")
 	fs.BoolVar(&options.Lint, "lint", false, "")
@@ -58,15 +56,14 @@ func runCheck(args []string, p process) error {
 		return err
 	}
 	options.Names = fs.Args()
-	path, err := sockdirPath(*dir)
-	if err != nil {
+	if err := dirs.resolve(fs); err != nil {
 		return err
 	}
-	return checkAll(path, *targetsFile, *webFile, options)
+	return checkAll(dirs, *targetsFile, *webFile, options)
 }
 
 // checkAll checks the files, then the targets.
-func checkAll(dir, targetsFile, webFile string, options check.Options) error {
+func checkAll(dirs directories, targetsFile, webFile string, options check.Options) error {
 	targets, err := readTargetsFile(targetsFile)
 	if err != nil {
 		return err
@@ -93,7 +90,7 @@ func checkAll(dir, targetsFile, webFile string, options check.Options) error {
 	if webFile != "" {
 		fmt.Fprintf(notes, "%s: valid\n", webFile)
 	}
-	set := target.NewSet(socketdir.New(dir), targets, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	set := dirs.newSet(targets, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	err = check.Run(set, options)
 	if err == nil && len(expired) > 0 {
 		return check.ErrFindings
@@ -115,16 +112,4 @@ func checkNames(names []string) error {
 		}
 	}
 	return nil
-}
-
-// sockdirPath returns the absolute path of the directory that -sockdir names.
-func sockdirPath(dir string) (string, error) {
-	if dir == "" {
-		return "", fmt.Errorf("-sockdir is empty; it needs the path of a directory: %w", errUsage)
-	}
-	path, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("finding -sockdir %s: %w", dir, err)
-	}
-	return path, nil
 }

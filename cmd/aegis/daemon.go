@@ -14,7 +14,6 @@ import (
 	"tulpa.dev/cadey/aegis/internal/auth"
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/server"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/systemd"
 	"tulpa.dev/cadey/aegis/internal/target"
 	"tulpa.dev/cadey/aegis/internal/web"
@@ -39,7 +38,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	d := &daemon{
 		process: p, settings: s, log: log, ended: make(chan error, 1),
 		manager: systemd.NewManager(func(err error) { log.Warn("service manager", "error", err) }),
-		targets: target.NewSet(socketdir.New(s.sockdir), s.targets, log, registry),
+		targets: s.newSet(s.targets, log, registry),
 	}
 	d.web = web.New(web.Config{
 		Targets: d.targets, Log: log, Registry: registry, Version: version, Revision: buildRevision(),

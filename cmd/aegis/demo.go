@@ -55,7 +55,7 @@ func demo(args []string, p process) error {
 	}()
 	// The output shows what the log would say at lower levels.
 	log := newLogger(p.stderr, slog.LevelError, false)
-	return newDaemon([]net.Listener{l}, settings{sockdir: dir}, p, log).run()
+	return newDaemon([]net.Listener{l}, settings{directories: directories{sockdir: dir}}, p, log).run()
 }
 
 // sample is a sample service.

@@ -17,12 +17,12 @@ import (
 type settings struct {
 	hostport      string
 	hostportGiven bool
-	sockdir       string
-	targetsFile   string // path, empty for none
-	targets       targetsfile.File
-	webFile       *auth.File // nil for none
-	allow         []netip.Prefix
-	level         slog.Level
+	directories
+	targetsFile string // path, empty for none
+	targets     targetsfile.File
+	webFile     *auth.File // nil for none
+	allow       []netip.Prefix
+	level       slog.Level
 }
 
 func serve(args []string, p process) error {
@@ -33,7 +33,7 @@ func serve(args []string, p process) error {
 	)
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.StringVar(&s.hostport, "hostport", "[::]:31337", "")
-	fs.StringVar(&s.sockdir, "sockdir", "./run", "")
+	s.addFlags(fs)
 	fs.StringVar(&s.targetsFile, "config.file", "", "")
 	fs.StringVar(&webFile, "web.config.file", "", "")
 	fs.Func("allow", "", func(list string) error {
@@ -58,7 +58,7 @@ func serve(args []string, p process) error {
 	}
 	s.hostportGiven = isGiven(fs, "hostport")
 	var err error
-	if s.sockdir, err = sockdirPath(s.sockdir); err != nil {
+	if err = s.resolve(fs); err != nil {
 		return err
 	}
 	if s.targets, err = readTargetsFile(s.targetsFile); err != nil {

@@ -40,7 +40,7 @@ func startOn(t *testing.T, l net.Listener, dir string) *inProcess {
 	t.Helper()
 	r := &inProcess{addr: l.Addr().String(), stops: make(chan os.Signal, 2), stderr: new(lockedBuffer), code: make(chan int, 1)}
 	p := process{io.Discard, r.stderr, r.stops, nil}
-	r.daemon = newDaemon([]net.Listener{l}, settings{sockdir: dir}, p, newLogger(r.stderr, slog.LevelInfo, false))
+	r.daemon = newDaemon([]net.Listener{l}, settings{directories: directories{sockdir: dir}}, p, newLogger(r.stderr, slog.LevelInfo, false))
 	go func() { r.code <- exitCode(r.run(), p) }()
 	t.Cleanup(r.server.Close)
 	return r

@@ -18,6 +18,9 @@ Flags of serve:
                           IPv4 too)
   -sockdir DIRECTORY      where the sockets are (default ./run); it need not
                           exist yet
+  -varlinkdir DIRECTORY   where services tell their metrics over Varlink, such as
+                          /run/systemd/report of systemd 260 and later; each
+                          socket there is scraped by its file name (default: none)
   -allow PREFIX,...       the addresses and prefixes that may connect, such as
                           10.100.0.0/24,fda2::/16 (default: all)
   -config.file FILE       the targets file: settings for individual targets, such
@@ -29,6 +32,8 @@ Flags of serve:
 
 Flags of check:
   -sockdir DIRECTORY      where the sockets are (default ./run)
+  -varlinkdir DIRECTORY   where services tell their metrics over Varlink (default:
+                          none)
   -config.file FILE       the targets file, which is checked as well (default: none)
   -web.config.file FILE   checked, but not used: check makes no TLS connections
                           (default: none)

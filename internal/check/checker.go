@@ -69,20 +69,20 @@ func (c *checker) check(name string) report {
 }
 
 // scrape scrapes the target called name, without recording it. The errors are those of package scrape and of
-// target.Target.Lookup.
+// target.Target.Try.
 func (c *checker) scrape(name string) (exposition, error) {
 	t := c.set.Get(name)
 	request := t.Request(c.scraperRequest())
 	ctx, cancel := context.WithTimeout(context.Background(), request.Timeout)
 	defer cancel()
-	socket, err := t.Socket()
-	if err == nil {
-		_, err = socket.Lookup(ctx)
+	var response *scrape.Response
+	err := t.Try(request, func(socket socketdir.Socket, request scrape.Request) (err error) {
+		response, err = c.client.Do(ctx, socket, request)
+		return err
+	})
+	if errors.Is(err, socketdir.ErrNotFound) {
+		err = fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), c.suggestFile(name, err)))
 	}
-	if err != nil {
-		return exposition{}, fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), c.suggestFile(name, err)))
-	}
-	response, err := c.client.Do(ctx, socket, request)
 	if err != nil {
 		return exposition{}, err
 	}

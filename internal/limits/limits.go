@@ -205,6 +205,33 @@ const (
 	MaxLintBody = 8 << 20
 )
 
+// Metrics of Varlink services, which become text in memory.
+const (
+	// MaxVarlinkScrapes is how many scrapes of one socket run at once: each can start a process there. One for
+	// each of two Prometheus servers; others wait.
+	MaxVarlinkScrapes = 2
+
+	// MaxVarlinkMessage is the size of a message: systemd's are less than 1 KiB. It also bounds how deep it nests.
+	MaxVarlinkMessage = 64 << 10
+
+	// MaxVarlinkReply is the size of all messages of a scrape, and MaxVarlinkValues how many there are: those of
+	// 7,000 units. systemd sends seven for a unit, of 120 bytes each.
+	MaxVarlinkReply  = 8 << 20
+	MaxVarlinkValues = 50_000
+
+	// MaxVarlinkFamilies is how many names the metrics of a socket may have: some 60 in systemd.
+	MaxVarlinkFamilies = 500
+
+	// MaxVarlinkFields is how many labels a value may have: systemd sends one or two.
+	MaxVarlinkFields = 16
+
+	// MaxVarlinkText is the length of a name, and of the value of a label: a unit's name has up to 255 bytes.
+	MaxVarlinkText = 256
+
+	// MaxVarlinkServices is how many sockets' descriptions are kept: well above the eight of systemd.
+	MaxVarlinkServices = 64
+)
+
 // Passwords.
 const (
 	// PasswordQueueTimeout is how long a password waits to be hashed: half of Prometheus'

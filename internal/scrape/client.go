@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +36,12 @@ import (
 // Client scrapes sockets and keeps connections to them for limits.BackendIdleTimeout. It does not
 // limit how many scrapes are in flight: its callers do. The zero value is ready for use,
 // by any number of goroutines.
-type Client struct{ pool pool }
+type Client struct {
+	pool pool
+
+	varlinkMu sync.Mutex
+	varlink   map[string]*varlinkService // by path
+}
 
 // Do scrapes s. It returns as soon as it has the complete response or, if the body is larger than
 // limits.MaxBufferedBody, the beginning of it. The caller must close the Response.
@@ -53,6 +59,9 @@ func (c *Client) Do(ctx context.Context, s socketdir.Socket, req Request) (*Resp
 }
 
 func (c *Client) do(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
+	if req.Protocol == Varlink {
+		return c.doVarlink(ctx, s, req)
+	}
 	if req.Protocol != Raw { // A raw socket writes to new connections only.
 		idle, err := c.idle(ctx, s)
 		if err != nil {

@@ -17,7 +17,7 @@ var (
 	// ErrBusy means that Aegis is at one of its limits. The service has not failed.
 	ErrBusy       = errors.New("busy")
 	ErrTimeout    = errors.New("no complete response in time")
-	ErrInvalid    = errors.New("not a valid HTTP response")
+	ErrInvalid    = errors.New("not a valid response")
 	ErrTruncated  = errors.New("response cut short")
 	ErrStatus     = errors.New("the service returned an error")
 	ErrNotMetrics = errors.New("not metrics")
@@ -76,7 +76,7 @@ func (rt *roundTrip) timeoutError() error {
 
 // printable returns s, which may contain what a service sent, as one short line.
 func printable(s string) string {
-	const maxLength = 200 // bytes
+	const maxLength = 256 // bytes
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

@@ -127,7 +127,7 @@ func (r *Request) query() string {
 // hostAdvice returns what to append to an error that another Host may avoid. nginx answers an unknown one with
 // 400, 403, 404 or 421, or closes the connection (its status 444).
 func (r *Request) hostAdvice() string {
-	if r.Protocol == Raw {
+	if r.Protocol != HTTP {
 		return ""
 	}
 	return fmt.Sprintf("; the request named the Host %s; if the service expects another, set host in the targets file (-config.file)",

@@ -18,7 +18,7 @@ type Response struct {
 	ContentType     string
 	ContentEncoding string
 
-	rt       *roundTrip
+	rt       *roundTrip // nil if the response is not from HTTP
 	body     bodyDecoder
 	length   int64  // of the body; -1 if unknown
 	size     int64  // of the body as received so far
@@ -197,7 +197,13 @@ func (r *Response) Length() int64 { return r.length }
 
 // Close ends the scrape. The connection is kept for another one if the body was read to
 // its end. r must not be used any more.
-func (r *Response) Close() { r.rt.finish(r.complete) }
+func (r *Response) Close() {
+	if r.rt == nil {
+		r.releaseFull()
+		return
+	}
+	r.rt.finish(r.complete)
+}
 
 // releaseFull gives all buffers back but the one that is read into.
 func (r *Response) releaseFull() {

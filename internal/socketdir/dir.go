@@ -43,12 +43,11 @@ type Dir struct {
 }
 
 // New returns the directory at path, of sockets called NAME.sock. It need not exist yet.
-func New(path string) Dir { return Dir{path: path, suffix: Suffix, workers: newWorkerPool()} }
+func New(path string) Dir { return NewWithSuffix(path, Suffix) }
 
-// WithoutSuffix returns d with sockets whose file names are their names.
-func (d Dir) WithoutSuffix() Dir {
-	d.suffix = ""
-	return d
+// NewWithSuffix is New for sockets whose file names have another suffix, or none.
+func NewWithSuffix(path, suffix string) Dir {
+	return Dir{path: path, suffix: suffix, workers: newWorkerPool()}
 }
 
 // String returns the path of the directory.

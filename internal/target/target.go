@@ -73,10 +73,14 @@ func (t *Target) admit(ctx context.Context, req scrape.Request, relay Relay) (se
 }
 
 func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (sent int64, err error) {
-	socket, err := t.Socket()
-	if err != nil {
-		return 0, err
-	}
+	err = t.Try(req, func(socket socketdir.Socket, req scrape.Request) error {
+		sent, err = t.relayFrom(ctx, socket, req, relay)
+		return err
+	})
+	return sent, err
+}
+
+func (t *Target) relayFrom(ctx context.Context, socket socketdir.Socket, req scrape.Request, relay Relay) (sent int64, err error) {
 	if t.record == nil { // Nothing is recorded about names without a socket.
 		if _, err := socket.Lookup(ctx); errors.Is(ctx.Err(), context.Canceled) {
 			return 0, scrape.ErrCanceled
@@ -116,6 +120,27 @@ func (t *Target) Socket() (socketdir.Socket, error) {
 		return t.set.dir.SocketAt(t.Settings.Socket), nil
 	}
 	return t.set.dir.Socket(t.Name)
+}
+
+// Try calls do with the socket of the target. If that does not exist, it tries the one in the directory of Varlink
+// sockets. The errors are those of Socket and of do.
+func (t *Target) Try(req scrape.Request, do func(socketdir.Socket, scrape.Request) error) error {
+	socket, err := t.Socket()
+	if err != nil {
+		return err
+	}
+	isMissing := func(err error) bool {
+		return errors.Is(err, socketdir.ErrNotFound) || errors.Is(err, socketdir.ErrNoDirectory)
+	}
+	if err = do(socket, req); !isMissing(err) || t.Settings.Socket != "" || !t.set.hasVarlink() {
+		return err
+	}
+	req.Protocol = scrape.Varlink
+	socket, _ = t.set.varlink.Socket(t.Name) // The name is valid.
+	if varlinkErr := do(socket, req); !isMissing(varlinkErr) {
+		return varlinkErr
+	}
+	return err
 }
 
 // Suggest returns what to append to the error for name, which is not a target: what the user may have meant.
