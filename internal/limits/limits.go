@@ -215,9 +215,13 @@ const (
 	MaxVarlinkMessage = 64 << 10
 
 	// MaxVarlinkReply is the size of all messages of a scrape, and MaxVarlinkValues how many there are: those of
-	// 7,000 units. systemd sends seven for a unit, of 120 bytes each.
-	MaxVarlinkReply  = 8 << 20
-	MaxVarlinkValues = 50_000
+	// 4,000 units. systemd sends seven for a unit, of 120 bytes each.
+	MaxVarlinkReply  = 4 << 20
+	MaxVarlinkValues = 30_000
+
+	// VarlinkPause follows each MaxVarlinkMessage of a reply, which take 2 ms to parse. Go looks for what others
+	// have sent only when nothing else can run, so it leaves time for that beside a few such replies.
+	VarlinkPause = 5 * time.Millisecond
 
 	// MaxVarlinkFamilies is how many names the metrics of a socket may have: some 60 in systemd.
 	MaxVarlinkFamilies = 500

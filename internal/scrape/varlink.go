@@ -19,6 +19,7 @@ import (
 type varlinkConn struct {
 	roundTrip // for its errors
 	in        *bufio.Reader
+	paused    int64 // what had been received at the last pause
 }
 
 // varlinkReply is a reply of List or Describe. Of a key that is there twice, the last one counts.
@@ -45,7 +46,7 @@ func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request)
 	conn.SetDeadline(deadline)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
-	v := varlinkConn{roundTrip{ctx: ctx, conn: conn, req: req}, bufio.NewReaderSize(conn, limits.MaxVarlinkMessage)}
+	v := varlinkConn{roundTrip{ctx: ctx, conn: conn, req: req}, bufio.NewReaderSize(conn, limits.MaxVarlinkMessage), 0}
 	described := service.described.Load()
 	if described.of != conn.id {
 		described = new(descriptions)
@@ -97,8 +98,9 @@ func (v *varlinkConn) call(method string, maxReplies int, add func(varlinkMetric
 }
 
 func (v *varlinkConn) read() (reply varlinkReply, err error) {
-	if v.in.Buffered() == 0 {
-		limits.Yield() // The service may always have more to send.
+	if v.received-v.paused >= limits.MaxVarlinkMessage {
+		v.paused = v.received
+		time.Sleep(limits.VarlinkPause)
 	}
 	message, err := v.in.ReadSlice(0)
 	v.received += int64(len(message))
