@@ -1,10 +1,12 @@
 package scrape
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ func TestDescriptorsFromAService(t *testing.T) {
 		fds = append(fds, int(null.Fd()))
 	}
 	rights := unix.UnixRights(fds...)
+	var refused atomic.Bool
 	large := strings.Repeat("x 1\n", limits.MaxBufferedBody)
 	for _, tt := range []struct {
 		name, body string
@@ -40,7 +43,12 @@ func TestDescriptorsFromAService(t *testing.T) {
 				response := okResponse(tt.body)
 				for len(response) > 0 {
 					part := response[:min(len(response), 10_000)]
-					if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte(part), rights, nil); err != nil {
+					_, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte(part), rights, nil)
+					if errors.Is(err, unix.EPERM) { // since Linux 6.16
+						refused.Store(true)
+						_, err = io.WriteString(c, part)
+					}
+					if err != nil {
 						t.Error(err)
 						return false
 					}
@@ -68,6 +76,21 @@ func TestDescriptorsFromAService(t *testing.T) {
 			if n := descriptors(t); n > before {
 				t.Errorf("%d descriptors, %d before", n, before)
 			}
+			if kernelRefuses := passRightsIsKnown(t); refused.Load() != kernelRefuses {
+				t.Errorf("the kernel refused to send descriptors: %v, want %v", refused.Load(), kernelRefuses)
+			}
 		})
 	}
+}
+
+// passRightsIsKnown reports whether the kernel has the socket option SO_PASSRIGHTS.
+func passRightsIsKnown(t *testing.T) bool {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS)
+	return err == nil
 }
