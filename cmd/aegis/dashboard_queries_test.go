@@ -30,7 +30,9 @@ func TestDashboard(t *testing.T) {
 	startService(t, dir, sample{name: "lost", handler: http.NotFoundHandler()})
 	stopGone := startService(t, dir, sample{name: "gone", handler: printerfacts()})
 
-	_, host := startAegis(t, dir, "-allow", "127.0.0.1")
+	varlinkdir := t.TempDir()
+	serveUnits(t, filepath.Join(varlinkdir, "io.systemd.Manager"))
+	_, host := startAegis(t, dir, "-varlinkdir", varlinkdir, "-allow", "127.0.0.1")
 	config := t.TempDir()
 	broken, noDirectory := startAegis(t, filepath.Join(dir, "missing"), "-config.file", writeFile(t, config, "targets.yml", "targets: {}\n"))
 	writeFile(t, config, "targets.yml", "targets: [\n")
@@ -65,9 +67,11 @@ scrape_configs:
 			"Hosts: down":                 {"1"},
 			"Hosts: directory unreadable": {"1"},
 			"Hosts: reload failed":        {"1"},
-			"Targets: up":                 {"1"},
+			"Targets: up":                 {"2"},
 			"Targets: down":               {"5"},
 			"Targets: gone":               {"1"},
+			"Failed units: ":              {"1"},
+			"Units by state: {{state}}":   {"1", "1"},
 			"Failing targets: ":           {"leftover refused", "lost status", "sloth timeout", "stuck timeout", "website not_metrics"},
 		})
 	})

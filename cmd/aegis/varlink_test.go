@@ -17,7 +17,25 @@ import (
 )
 
 // serveVarlink listens on the socket at path. It replies to List with list, and describes NAME.Level.
-func serveVarlink(t *testing.T, path, list string) net.Listener {
+func serveVarlink(t *testing.T, path, list string) {
+	serveVarlinkLists(t, path, func() string { return list })
+}
+
+// serveUnits is systemd with two units, one of which has failed and one is restarted all the time.
+func serveUnits(t *testing.T, path string) {
+	restarts := 0
+	serveVarlinkLists(t, path, func() string {
+		restarts++
+		const of = `{"parameters":{"name":"io.systemd.Manager.`
+		return of + `UnitsByStateTotal","value":1,"fields":{"state":"active"}},"continues":true}` + "\x00" +
+			of + `UnitsByStateTotal","value":1,"fields":{"state":"failed"}},"continues":true}` + "\x00" +
+			of + `UnitActiveState","object":"backup.service","value":"failed"},"continues":true}` + "\x00" +
+			of + `UnitActiveState","object":"sshd.service","value":"active"},"continues":true}` + "\x00" +
+			fmt.Sprintf(of+`NRestarts","object":"sshd.service","value":%d}}`+"\x00", restarts)
+	})
+}
+
+func serveVarlinkLists(t *testing.T, path string, list func() string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -41,12 +59,11 @@ func serveVarlink(t *testing.T, path, list string) net.Listener {
 						fmt.Fprintf(c, `{"parameters":{"name":"%s.Level","description":"A level","type":"gauge"}}`+"\x00", filepath.Base(path))
 						continue
 					}
-					io.WriteString(c, list)
+					io.WriteString(c, list())
 				}
 			}()
 		}
 	}()
-	return l
 }
 
 // level returns the reply of List with one value of NAME.Level.

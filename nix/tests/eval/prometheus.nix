@@ -77,6 +77,7 @@ in
       "AegisTargetGone"
       "AegisDirectoryUnreadable"
       "AegisConfigReloadFailed"
+      "SystemdUnitFailed"
     ];
   };
 
