@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -15,22 +17,29 @@ import (
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
-// varlinkConn is a connection to a service that has the Varlink interface io.systemd.Metrics (varlink.org).
-type varlinkConn struct {
-	roundTrip // for its errors
-	in        *bufio.Reader
-	paused    int64 // what had been received at the last pause
+// varlinkService is what is kept about a socket with Varlink.
+type varlinkService struct {
+	slots     *limits.Semaphore // of scrapes in flight
+	described atomic.Pointer[descriptions]
 }
 
-// varlinkReply is a reply of List or Describe. Of a key that is there twice, the last one counts.
-type varlinkReply struct {
-	Error      string
-	Continues  bool
-	Parameters varlinkMetric
+// varlinkService returns the service of the socket at path. Beyond limits.MaxVarlinkServices, it forgets the others.
+func (c *Client) varlinkService(path string) *varlinkService {
+	c.varlinkMu.Lock()
+	defer c.varlinkMu.Unlock()
+	s := c.varlink[path]
+	if s == nil {
+		if c.varlink == nil || len(c.varlink) >= limits.MaxVarlinkServices {
+			c.varlink = make(map[string]*varlinkService)
+		}
+		s = &varlinkService{slots: limits.NewSemaphore(limits.MaxVarlinkScrapes)}
+		s.described.Store(new(descriptions))
+		c.varlink[path] = s
+	}
+	return s
 }
 
-// doVarlink scrapes s with the method List, and turns the metrics into text. It calls Describe once, and again for
-// metrics of a new name.
+// doVarlink scrapes s with the Varlink interface io.systemd.Metrics (varlink.org), and turns the metrics into text.
 func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
 	service := c.varlinkService(s.String())
 	if !service.slots.Acquire(ctx, req.Timeout/2) {
@@ -46,29 +55,69 @@ func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request)
 	conn.SetDeadline(deadline)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
-	v := varlinkConn{roundTrip{ctx: ctx, conn: conn, req: req}, bufio.NewReaderSize(conn, limits.MaxVarlinkMessage), 0}
+	v := varlinkConn{roundTrip: roundTrip{ctx: ctx, conn: conn, req: req}, in: bufio.NewReaderSize(conn, limits.MaxVarlinkMessage)}
+	samples, err := v.list(strings.TrimSuffix(filepath.Base(s.String()), socketdir.Suffix) + ".")
 	described := service.described.Load()
-	if described.of != conn.id {
-		described = new(descriptions)
-	}
-	metrics := newVarlinkMetrics(filepath.Base(s.String()), described.byName)
-	err = v.call("List", limits.MaxVarlinkValues, metrics.add)
-	if err == nil && metrics.undescribed {
-		metrics.clearDescriptions()
-		err = v.call("Describe", limits.MaxVarlinkFamilies, metrics.describe)
-		if err == nil {
-			service.described.Store(&descriptions{conn.id, metrics.described})
-		}
-	}
-	if err == nil && len(metrics.families) == 0 && metrics.foreign != "" {
-		err = fmt.Errorf("%w: the names of its metrics begin with %.80q, not with that of the socket, %s",
-			ErrNotMetrics, metrics.foreign, metrics.prefix)
+	if err == nil && !described.have(conn.id, samples) {
+		described, err = v.describe(samples)
 	}
 	if err != nil {
-		(&Response{full: metrics.full}).Close()
+		(&Response{full: v.full}).Close()
 		return nil, err
 	}
-	return metrics.response(), nil
+	service.described.Store(described)
+	text := varlinkText(samples, described.byName)
+	return &Response{
+		ContentType: DefaultContentType, complete: true, length: int64(len(text)),
+		buffered: [][]byte{text}, full: v.full,
+	}, nil
+}
+
+// varlinkConn is a connection for one scrape.
+type varlinkConn struct {
+	roundTrip // for its errors
+	in        *bufio.Reader
+	paused    int64     // what had been received at the last pause
+	full      []*buffer // count as the memory of what was received
+}
+
+// list returns the samples whose names begin with prefix, in any order.
+func (v *varlinkConn) list(prefix string) (samples []varlinkSample, err error) {
+	foreign := ""
+	err = v.call("List", limits.MaxVarlinkValues, func(m varlinkMetric) error {
+		if len(m.Fields) > limits.MaxVarlinkFields {
+			return invalidf("a value of %.80q has more than %d fields", m.Name, limits.MaxVarlinkFields)
+		}
+		if !strings.HasPrefix(m.Name, prefix) {
+			foreign = m.Name
+		} else if s := m.sample(); s.value != "" {
+			samples = append(samples, s)
+		}
+		return nil
+	})
+	if err == nil && len(samples) == 0 && foreign != "" {
+		err = fmt.Errorf("%w: the names of its metrics begin with %.80q, not with that of the socket, %s", ErrNotMetrics, foreign, prefix)
+	}
+	return samples, err
+}
+
+// describe returns what Describe says. It has all samples, so that the next scrape does not ask for a name again that
+// Describe lacks.
+func (v *varlinkConn) describe(samples []varlinkSample) (*descriptions, error) {
+	d := &descriptions{v.conn.id, make(map[string]description)}
+	for _, s := range samples {
+		d.byName[s.of] = description{}
+	}
+	if len(d.byName) > limits.MaxVarlinkFamilies {
+		return nil, invalidf("it has more than %d metrics of different names", limits.MaxVarlinkFamilies)
+	}
+	return d, v.call("Describe", limits.MaxVarlinkFamilies, func(m varlinkMetric) error {
+		if len(m.Name) <= limits.MaxVarlinkText {
+			kind := map[string]string{"counter": "counter", "gauge": "gauge", "string": "gauge"}[m.Type]
+			d.byName[m.Name] = description{strings.Clone(printable(m.Description)), kind}
+		}
+		return nil
+	})
 }
 
 // call calls a method, and add for each of its replies.
@@ -97,10 +146,22 @@ func (v *varlinkConn) call(method string, maxReplies int, add func(varlinkMetric
 	return invalidf("it sends more than %d replies to the Varlink method %s", maxReplies, method)
 }
 
+// varlinkReply is a reply of List or Describe. Of a key that is there twice, the last one counts.
+type varlinkReply struct {
+	Error      string
+	Continues  bool
+	Parameters varlinkMetric
+}
+
 func (v *varlinkConn) read() (reply varlinkReply, err error) {
 	if v.received-v.paused >= limits.MaxVarlinkMessage {
 		v.paused = v.received
 		time.Sleep(limits.VarlinkPause)
+		b, err := getBuffer()
+		if err != nil {
+			return reply, err
+		}
+		v.full = append(v.full, b)
 	}
 	message, err := v.in.ReadSlice(0)
 	v.received += int64(len(message))
