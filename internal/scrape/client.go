@@ -1,6 +1,7 @@
 // Package scrape performs one scrape of one socket, with a deadline. Over a pooled Unix
 // connection it sends a GET request in HTTP/1.1 (RFC 9110, RFC 9112); from a raw socket,
-// which writes its metrics to each new connection, it just reads.
+// which writes its metrics to each new connection, it just reads. The metrics of a Varlink service
+// become text here.
 //
 // It gets a request and a socket, and knows no target.
 //

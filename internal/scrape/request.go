@@ -19,20 +19,17 @@ const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 // here, above all credentials and cookies.
 var forwardedHeaders = [...]string{"Accept", "Accept-Encoding", "User-Agent"}
 
-// Protocol is what a service speaks.
-type Protocol string
-
+// Protocols that a service may speak.
 const (
-	HTTP Protocol = "http"
-	// Raw means that the service writes its metrics to each connection and closes it.
-	Raw Protocol = "raw"
-	// Varlink means that the service has the Varlink interface io.systemd.Metrics.
-	Varlink Protocol = "varlink"
+	HTTP    = "http"
+	Raw     = "raw"     // It writes its metrics to each connection and closes it.
+	Varlink = "varlink" // It has the interface io.systemd.Metrics.
 )
 
 // Request is one scrape to perform. NewRequest makes it; the caller may then change it.
 type Request struct {
-	Protocol Protocol
+	// Protocol is HTTP by default.
+	Protocol string
 	// Path is the path to request, "/metrics" by default.
 	Path string
 	// Params are added to the scraper's query, for the keys that it lacks.

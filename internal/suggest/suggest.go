@@ -3,14 +3,15 @@ package suggest
 
 import "strings"
 
-// Nearest returns the one of known that differs from word in at most a third of its letters, regardless of
-// case and of separators between words. It returns "" if there is none.
+// Nearest returns the one of known that begins and ends most like word, so that at most a third of it differs,
+// regardless of case and of separators. It returns "" if there is none.
 func Nearest(word string, known []string) (nearest string) {
 	word = letters(word)
-	least := len(word)/3 + 1
+	most := 0
 	for _, k := range known {
-		if d := distance(word, letters(k)); d < least {
-			nearest, least = k, d
+		l := letters(k)
+		if n := common(word, l); n > most && 3*n >= 2*max(len(word), len(l)) {
+			nearest, most = k, n
 		}
 	}
 	return nearest
@@ -20,23 +21,13 @@ func letters(s string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", ".", "", "_", "").Replace(s))
 }
 
-// distance returns how many bytes must be added, removed or replaced to make b out of a (Levenshtein distance).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // the distances from a[:i] to b[:j]
-	for j := range row {
-		row[j] = j
+// common returns how many bytes at the beginning and at the end are the same in a and b.
+func common(a, b string) (n int) {
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
+	for a, b = a[n:], b[n:]; a != "" && b != "" && a[len(a)-1] == b[len(b)-1]; n++ {
+		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
-	return row[len(b)]
+	return n
 }

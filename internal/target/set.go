@@ -24,10 +24,11 @@ import (
 )
 
 // Set is all targets: the sockets in a directory, with the settings that the targets file has for them, the
-// sockets of Varlink services in another, and the targets that only the file has. It remembers how scrapes went, for at most limits.MaxTargets targets.
+// sockets of Varlink services in another, and the targets that only the file has. It remembers how scrapes
+// went, for at most limits.MaxTargets targets.
 type Set struct {
 	dir     socketdir.Dir
-	varlink socketdir.Dir // the zero Dir for none
+	varlink socketdir.Dir // the zero Dir if there is none
 	file    atomic.Pointer[targetsfile.File]
 	// varlinkAlone means that the directory of sockets counts as empty while it does not exist.
 	varlinkAlone bool

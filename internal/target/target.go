@@ -28,7 +28,7 @@ type Target struct {
 // Request returns the request to the service for a scraper's request.
 func (t *Target) Request(from *http.Request) scrape.Request {
 	req := scrape.NewRequest(from)
-	req.Protocol, req.Path, req.Params = scrape.Protocol(t.Settings.Protocol), t.Settings.Path, t.Settings.Params
+	req.Protocol, req.Path, req.Params = t.Settings.Protocol, t.Settings.Path, t.Settings.Params
 	req.Host, req.ContentType = cmp.Or(t.Settings.Host, req.Host), t.Settings.ContentType
 	if t.Settings.Timeout > 0 {
 		req.LimitTimeout(t.Settings.Timeout, "allow more time: raise its timeout in the targets file")

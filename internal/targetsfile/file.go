@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
@@ -25,7 +26,7 @@ type File struct {
 // Target holds the settings of one target.
 type Target struct {
 	Socket   string            // absolute path of its socket; empty for NAME.sock in the socket directory
-	Protocol string            // HTTP, Raw or Varlink
+	Protocol string            // of package scrape
 	Path     string            // path of the request to the service
 	Params   map[string]string // the query, for keys that the scraper's own query lacks
 	Host     string            // sent instead of the scraper's; empty for that
@@ -37,13 +38,6 @@ type Target struct {
 	Allow       *Allow            // names the scrapers that may scrape the target; nil allows all
 }
 
-// Protocols that a service may speak.
-const (
-	HTTP    = "http"
-	Raw     = "raw"     // It writes its metrics to each connection without HTTP, and closes it.
-	Varlink = "varlink" // It has the interface io.systemd.Metrics.
-)
-
 // Allow names scrapers. A scraper that matches an entry of either list is allowed.
 type Allow struct {
 	Addresses    []netip.Prefix
@@ -54,7 +48,7 @@ type Allow struct {
 const ReservedName = "metrics"
 
 // Default holds the settings of a target that is not in the file.
-var Default = Target{Protocol: HTTP, Path: "/metrics"}
+var Default = Target{Protocol: scrape.HTTP, Path: "/metrics"}
 
 // Target returns the settings of the target called name, or Default.
 func (f File) Target(name string) Target {

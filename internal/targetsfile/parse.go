@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 )
 
@@ -90,7 +91,7 @@ func parseTarget(name, value *yaml.Node) (Target, *Fault) {
 	}
 	for _, key := range []string{"path", "params", "host", "content_type"} {
 		// The text of a raw socket can be OpenMetrics, too.
-		needed := t.Protocol == HTTP || t.Protocol == Raw && key == "content_type"
+		needed := t.Protocol == scrape.HTTP || t.Protocol == scrape.Raw && key == "content_type"
 		if line := lineOf(value, key); line > 0 && !needed {
 			return t, wrongValue(line, "protocol %s has no HTTP request and needs no %s; remove one", t.Protocol, key)
 		}

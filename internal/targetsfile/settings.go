@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 )
 
 // The keys of settings, for faults.
@@ -68,7 +69,7 @@ func (t *Target) setPath(value *yaml.Node) *Fault {
 
 func (t *Target) setProtocol(value *yaml.Node) *Fault {
 	t.Protocol = value.Value
-	if !slices.Contains([]string{HTTP, Raw, Varlink}, t.Protocol) {
+	if !slices.Contains([]string{scrape.HTTP, scrape.Raw, scrape.Varlink}, t.Protocol) {
 		return wrongValue(value.Line, "protocol %q is not http, raw or varlink", t.Protocol)
 	}
 	return nil

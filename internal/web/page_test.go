@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/target"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
@@ -70,7 +71,7 @@ func TestPageOfTheTargetsFile(t *testing.T) {
 		a.service(name, oneSample)
 	}
 	a.setTargets(map[string]targetsfile.Target{
-		"app":      {Socket: elsewhere, Protocol: targetsfile.Raw},
+		"app":      {Socket: elsewhere, Protocol: scrape.Raw},
 		"disabled": {Disabled: true},
 		"moved":    {Socket: "/run/x.sock", Disabled: true},
 		"secret":   {Allow: &targetsfile.Allow{}},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/target"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
@@ -232,7 +233,7 @@ func TestTargetsFile(t *testing.T) {
 		"secret":  {Disabled: true},
 	}
 	for _, name := range []string{"moved", "large", "silent", "page", "http", "link", "absent"} {
-		targets[name] = targetsfile.Target{Socket: filepath.Join(elsewhere, name), Protocol: targetsfile.Raw}
+		targets[name] = targetsfile.Target{Socket: filepath.Join(elsewhere, name), Protocol: scrape.Raw}
 	}
 	a.setTargets(targets)
 	for _, tt := range []struct {
