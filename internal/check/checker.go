@@ -51,6 +51,7 @@ func (c *checker) check(name string) report {
 	if err == nil {
 		c.parsing.Lock()
 		defer c.parsing.Unlock()
+		r.Features = body.features()
 		r.samples, err = body.parse()
 	}
 	r.Result = target.ResultOf(err)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
@@ -76,16 +77,21 @@ func (e *exposition) parse() (found samples, err error) {
 
 // decompress removes the encoding from the body. The errors are those of parse.
 func (e *exposition) decompress() error {
+	var r io.Reader
+	var err error
 	switch strings.ToLower(e.encoding) {
 	case "", "identity":
 		return nil
 	case "gzip":
+		r, err = gzip.NewReader(bytes.NewReader(e.body))
+	case "zstd":
+		const maxWindow = 8 << 20 // Prometheus' own
+		r, err = zstd.NewReader(bytes.NewReader(e.body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	default:
-		return fmt.Errorf("%w: Content-Encoding is %q, but Prometheus understands only gzip",
+		return fmt.Errorf("%w: Content-Encoding is %q, but Prometheus understands only gzip and zstd",
 			scrape.ErrNotMetrics, e.encoding)
 	}
 	var body []byte
-	r, err := gzip.NewReader(bytes.NewReader(e.body))
 	if err == nil {
 		body, err = io.ReadAll(io.LimitReader(r, limits.MaxCheckBody+1))
 	}
@@ -135,7 +141,7 @@ func lineError(i int, line string, err error) error {
 // countParsed counts the samples of body with Prometheus' own parser. Like Prometheus, it rejects a series
 // that has a label twice.
 func countParsed(body []byte, contentType string) (found samples, err error) {
-	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
+	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{EnableOpenMetrics2: true})
 	if err != nil {
 		return samples{}, err
 	}
@@ -147,7 +153,7 @@ func countParsed(body []byte, contentType string) (found samples, err error) {
 			return found, nil
 		} else if err != nil {
 			return samples{}, err
-		} else if entry != textparse.EntrySeries {
+		} else if entry != textparse.EntrySeries && entry != textparse.EntryHistogram {
 			continue
 		}
 		parser.Labels(&series)
@@ -158,10 +164,24 @@ func countParsed(body []byte, contentType string) (found samples, err error) {
 		if !seen[hash] {
 			seen[hash] = true
 			found.Series++
+		} else if entry == textparse.EntryHistogram {
+			continue
 		} else if _, timestamp, _ := parser.Series(); timestamp == nil {
 			found.Repeated++
 		}
 	}
+}
+
+// features returns the features that must be enabled in Prometheus for it to read e, separated by commas.
+func (e *exposition) features() string {
+	var names []string
+	if _, parameters, _ := mime.ParseMediaType(e.contentType); parameters["version"] == "2.0.0" {
+		names = append(names, "openmetrics2")
+	}
+	if strings.EqualFold(e.encoding, "zstd") {
+		names = append(names, "zstd-scrape")
+	}
+	return strings.Join(names, ",")
 }
 
 // lint returns what promlint finds in e, which has been parsed.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/klauspost/compress/zstd"
+
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/target"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
@@ -46,9 +48,10 @@ func TestRequest(t *testing.T) {
 
 func TestFormats(t *testing.T) {
 	const (
-		text        = "text/plain; version=0.0.4"
-		openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-		protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+		text         = "text/plain; version=0.0.4"
+		openMetrics  = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+		openMetrics2 = "application/openmetrics-text; version=2.0.0"
+		protobuf     = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 	)
 	large := strings.Repeat("x 1\n", limits.MaxCheckBody/4+1)
 	for name, tt := range map[string]struct {
@@ -56,6 +59,7 @@ func TestFormats(t *testing.T) {
 		result                      target.Result
 		error                       string
 		samples                     samples
+		features                    string
 		lint                        string
 	}{
 		"text":                   {contentType: text, body: "# TYPE x gauge\nx 1\ny 2\n", result: "ok", samples: samples{Series: 2}, lint: "no help text"},
@@ -66,14 +70,19 @@ func TestFormats(t *testing.T) {
 		"openmetrics cut short":  {contentType: openMetrics, body: "# TYPE x counter\nx_total 1\n", result: "not_metrics", error: "data does not end with # EOF"},
 		"openmetrics bad line":   {contentType: openMetrics, body: "a 1\nb{c=\"d\"} one\n# EOF\n", result: "not_metrics", error: `line 2: "one" is not a number, in "b{c=\"d\"} one"`},
 		"openmetrics and more":   {contentType: openMetrics, body: "a 1\n# EOF\na 2\n", result: "not_metrics", error: "unexpected data after # EOF"},
-		"openmetrics 2":          {contentType: "application/openmetrics-text; version=2.0.0", body: "a 1\n# EOF\n", result: "not_metrics", error: "OpenMetrics 2.0"},
+		"openmetrics 2":          {contentType: openMetrics2, body: "# TYPE a histogram\na {count:1,sum:2,bucket:[5:1,+Inf:1]} st@1\n# EOF\n", result: "ok", features: "openmetrics2", samples: samples{Series: 4}, lint: "promlint reads only the text format"},
+		"openmetrics 2, wrong":   {contentType: openMetrics2, body: "a one\n# EOF\n", result: "not_metrics", error: "line 1:", features: "openmetrics2"},
+		"zstd":                   {contentType: text, encoding: "zstd", body: zstandard("x 1\n"), result: "ok", features: "zstd-scrape", samples: samples{Series: 1}, lint: "no help text"},
+		"openmetrics 2 in zstd":  {contentType: openMetrics2, encoding: "ZSTD", body: zstandard("a 1\n# EOF\n"), result: "ok", features: "openmetrics2,zstd-scrape", samples: samples{Series: 1}, lint: "promlint reads only the text format"},
+		"not zstd":               {contentType: text, encoding: "zstd", body: "x 1\n", result: "not_metrics", error: "decompressing it: ", features: "zstd-scrape"},
+		"zstd bomb":              {contentType: text, encoding: "zstd", body: zstandard(strings.Repeat("x 1\n", 2*limits.MaxCheckBody/4)), result: "too_large", error: "parses only 32 MiB", features: "zstd-scrape"},
 		"not a number":           {contentType: text, body: "x one\n", result: "not_metrics", error: `line 1: "one" is not a number, in "x one"`},
 		"bad line":               {contentType: text, body: "a 1\n\n# TYPE a foo\n", result: "not_metrics", error: `line 3: invalid metric type "foo", in "# TYPE a foo"`},
 		"lines of Windows":       {contentType: text, body: "a 1\r\n", result: "not_metrics", error: `line 1: it ends in CR LF, but lines of metrics end in LF, in "a 1\r"`},
 		"label twice":            {contentType: text, body: "x{a=\"1\",a=\"2\"} 1\n", result: "not_metrics", error: `label "a" is there twice in {__name__="x", a="1", a="2"}`},
 		"broken gzip":            {contentType: text, encoding: "gzip", body: gzipped("x 1\n")[:20], result: "not_metrics", error: "unexpected EOF"},
 		"no gzip":                {contentType: text, encoding: "gzip", body: "x 1\n", result: "not_metrics", error: "unexpected EOF"},
-		"brotli":                 {contentType: text, encoding: "br", body: "?", result: "not_metrics", error: `"br", but Prometheus understands only gzip`},
+		"brotli":                 {contentType: text, encoding: "br", body: "?", result: "not_metrics", error: `"br", but Prometheus understands only gzip and zstd`},
 		"series twice":           {contentType: text, body: "x 1\nx 2\nx 3 1700000000\n", result: "ok", samples: samples{1, 1}},
 		"no last line feed":      {contentType: text, body: "x 1", result: "ok", samples: samples{Series: 1}, lint: "its last line does not end in a line feed"},
 		"escape sequence":        {contentType: text, body: "x \x1b[2J\n", result: "not_metrics", error: `\x1b[2J`},
@@ -95,7 +104,7 @@ func TestFormats(t *testing.T) {
 				io.WriteString(w, tt.body)
 			})
 			got := reportsOf(t, dir, targetsfile.File{}, Options{Lint: true})[0]
-			if got.Result != tt.result || !strings.Contains(got.Error, tt.error) || got.samples != tt.samples || got.Bytes != len(tt.body) {
+			if got.Result != tt.result || !strings.Contains(got.Error, tt.error) || got.samples != tt.samples || got.Features != tt.features || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s, %+v, %d bytes, error %q", got, tt.result, tt.samples, len(tt.body), tt.error)
 			}
 			if strings.ContainsFunc(got.Error, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -106,6 +115,14 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+func zstandard(s string) string {
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		panic(err)
+	}
+	return string(w.EncodeAll([]byte(s), nil))
 }
 
 func gzipped(s string) string {

@@ -19,7 +19,8 @@ type report struct {
 	Seconds float64       `json:"seconds"`
 	Bytes   int           `json:"bytes"`
 	samples
-	Lint []problem `json:"lint,omitempty"`
+	Features string    `json:"features,omitempty"` // that Prometheus needs to read it
+	Lint     []problem `json:"lint,omitempty"`
 }
 
 // problem is a promlint.Problem. Metric is empty if it is about the whole exposition.
@@ -58,6 +59,9 @@ func printReports(o Options, reports []report) error {
 func (r report) remarks() (lines []string) {
 	if r.Error != "" {
 		return []string{r.Error}
+	}
+	if r.Features != "" {
+		lines = append(lines, "only Prometheus 3.15 or later reads this format, with --enable-feature="+r.Features)
 	}
 	if r.Series == 0 {
 		lines = append(lines, "its response has no samples: Prometheus reports it as up, with nothing in it")
