@@ -55,10 +55,13 @@ func (t *Target) setPath(value *yaml.Node) *Fault {
 	if !strings.HasPrefix(t.Path, "/") {
 		return wrongValue(value.Line, "path %q does not begin with a slash", t.Path)
 	}
+	if strings.Contains(t.Path, "?") {
+		return wrongValue(value.Line, "path %q has a query; put it under params, as in params: {format: prometheus}", t.Path)
+	}
 	for _, c := range t.Path {
 		// RFC 3986, section 3.3, lists what a path may contain.
 		if c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#<>?\^{|}`+"`", c) {
-			return wrongValue(value.Line, "path %q contains %q; percent-encode it; if it begins a query, put it under params", t.Path, c)
+			return wrongValue(value.Line, "path %q contains %q; percent-encode it", t.Path, c)
 		}
 	}
 	if _, err := url.PathUnescape(t.Path); err != nil {

@@ -26,7 +26,7 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			"targets:\n  x:\n    path: /m?a=b\n",
-			`line 3: target "x": path "/m?a=b" contains '?'; percent-encode it; if it begins a query, put it under params`,
+			`line 3: target "x": path "/m?a=b" has a query; put it under params, as in params: {format: prometheus}`,
 		},
 		{"targets:\n  x:\n    path: /café\n", `line 3: target "x": path "/café" contains 'é'`},
 		{
