@@ -127,8 +127,8 @@ func (r *Request) hostAdvice() string {
 	if r.Protocol != HTTP {
 		return ""
 	}
-	return fmt.Sprintf("; the request named the Host %s; if the service expects another, set host in the targets file (-config.file)",
-		printable(r.Host))
+	return fmt.Sprintf("; the request named the Host %s; if the service expects another, "+
+		"set host in the targets file (-config.file)", printable(r.Host))
 }
 
 func appendAll(b []byte, parts ...string) []byte {

@@ -43,7 +43,8 @@ func (c *Client) varlinkService(path string) *varlinkService {
 func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request) (*Response, error) {
 	service := c.varlinkService(s.String())
 	if !service.slots.Acquire(ctx, req.Timeout/2) {
-		return nil, fmt.Errorf("%w: %d scrapes of it are in flight, and each may start a process", ErrBusy, service.slots.Size())
+		return nil, fmt.Errorf("%w: %d scrapes of it are in flight, and each may start a process",
+			ErrBusy, service.slots.Size())
 	}
 	defer service.slots.Release()
 	conn, err := dial(ctx, s, &c.pool)
@@ -55,7 +56,8 @@ func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request)
 	conn.SetDeadline(deadline)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
-	v := varlinkConn{roundTrip: roundTrip{ctx: ctx, conn: conn, req: req}, in: bufio.NewReaderSize(conn, limits.MaxVarlinkMessage)}
+	v := varlinkConn{in: bufio.NewReaderSize(conn, limits.MaxVarlinkMessage)}
+	v.ctx, v.conn, v.req = ctx, conn, req
 	samples, err := v.list(strings.TrimSuffix(filepath.Base(s.String()), socketdir.Suffix) + ".")
 	described := service.described.Load()
 	if err == nil && !described.have(conn.id, samples) {
@@ -96,7 +98,8 @@ func (v *varlinkConn) list(prefix string) (samples []varlinkSample, err error) {
 		return nil
 	})
 	if err == nil && len(samples) == 0 && foreign != "" {
-		err = fmt.Errorf("%w: the names of its metrics begin with %.80q, not with that of the socket, %s", ErrNotMetrics, foreign, prefix)
+		err = fmt.Errorf("%w: the names of its metrics begin with %.80q, not with that of the socket, %s",
+			ErrNotMetrics, foreign, prefix)
 	}
 	return samples, err
 }
@@ -132,8 +135,8 @@ func (v *varlinkConn) call(method string, maxReplies int, add func(varlinkMetric
 		case reply.Error == "io.systemd.Metrics.NoSuchMetric": // There are none.
 			return nil
 		case reply.Error != "":
-			return fmt.Errorf("%w: the Varlink method %s returned %s; check that the service has the interface io.systemd.Metrics",
-				ErrStatus, method, printable(reply.Error))
+			return fmt.Errorf("%w: the Varlink method %s returned %s; "+
+				"check that the service has the interface io.systemd.Metrics", ErrStatus, method, printable(reply.Error))
 		}
 		err = add(reply.Parameters)
 		if err == nil && !reply.Continues && v.in.Buffered() > 0 {

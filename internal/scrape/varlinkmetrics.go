@@ -76,6 +76,9 @@ var (
 	labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 )
 
+// notSet is 2^64-1, with which D-Bus says that a value is not set, as the number that a float64 has for it.
+const notSet = 1 << 64
+
 // sample returns m as a sample. Its value is empty if the text format has no place for m: an object, text that is too
 // long or not printable, or a value that is not set.
 func (m *varlinkMetric) sample() varlinkSample {
@@ -84,12 +87,12 @@ func (m *varlinkMetric) sample() varlinkSample {
 	if len(m.Value) > 0 && m.Value[0] == '"' {
 		s.name += "_info"
 		s.value, labels["value"] = "1", jsonText(m.Value)
-	} else if number, err := strconv.ParseFloat(string(m.Value), 64); err == nil && number != 1<<64 { // 2^64-1 is D-Bus' "not set".
+	} else if number, err := strconv.ParseFloat(string(m.Value), 64); err == nil && number != notSet {
 		s.value = strconv.FormatFloat(number, 'g', -1, 64)
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		label := key
-		for labels[label] != "" || label == "object" || strings.HasPrefix(label, "__") || !model.LegacyValidation.IsValidLabelName(label) {
+		for labels[label] != "" || label == "object" || !isLabel(label) {
 			label = "field_" + notInLabel.ReplaceAllString(label, "_")
 		}
 		labels[label] = jsonText(m.Fields[key])
@@ -98,7 +101,8 @@ func (m *varlinkMetric) sample() varlinkSample {
 	var text []byte
 	for _, label := range slices.Sorted(maps.Keys(labels)) {
 		content := labels[label]
-		fits = fits && max(len(label), len(content)) <= limits.MaxVarlinkText && !strings.ContainsFunc(content, unicode.IsControl)
+		fits = fits && max(len(label), len(content)) <= limits.MaxVarlinkText &&
+			!strings.ContainsFunc(content, unicode.IsControl)
 		if content != "" {
 			text = appendAll(text, ",", label, `="`, labelEscaper.Replace(content), `"`)
 		}
@@ -110,6 +114,11 @@ func (m *varlinkMetric) sample() varlinkSample {
 		s.value = ""
 	}
 	return s
+}
+
+// isLabel reports whether name may be that of a label. Prometheus reserves those with two underscores.
+func isLabel(name string) bool {
+	return model.LegacyValidation.IsValidLabelName(name) && !strings.HasPrefix(name, "__")
 }
 
 // jsonText returns the content of a string, and any other JSON as it is.
