@@ -25,7 +25,7 @@ buildGoModule (finalAttrs: {
   };
 
   # .ci/nix checks this hash against go.mod and prints the correct one.
-  vendorHash = "sha256-vqQEoxQzDYxrWog8cFXm4QhG/XVByTh4Dnfo4qFdCgI=";
+  vendorHash = "sha256-4ETTNHS3PG+w4rw83SSWFkjLVIXWYmtIO3Rt99M3MbE=";
 
   # The program must be static: the unit's NoExecPaths=/ forbids running a loader.
   env.CGO_ENABLED = 0;

@@ -10,6 +10,7 @@ let
   written = {
     "job=~\"$job\", instance=~\"$instance\"" = ''job="aegis"'';
     "job!~\"$job\"" = ''job!="aegis"'';
+    "instance=~\"$instance\", " = "";
     " " = "";
     "\n" = "";
   };
