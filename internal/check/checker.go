@@ -70,17 +70,17 @@ func (c *checker) check(name string) report {
 }
 
 // scrape scrapes the target called name, without recording it. The errors are those of package scrape and of
-// target.Target.Try.
+// target.Target.Locate.
 func (c *checker) scrape(name string) (exposition, error) {
 	t := c.set.Get(name)
 	request := t.Request(c.scraperRequest())
 	ctx, cancel := context.WithTimeout(context.Background(), request.Timeout)
 	defer cancel()
 	var response *scrape.Response
-	err := t.Try(request, func(socket socketdir.Socket, request scrape.Request) (err error) {
+	socket, err := t.Locate(ctx, &request)
+	if err == nil {
 		response, err = c.client.Do(ctx, socket, request)
-		return err
-	})
+	}
 	if errors.Is(err, socketdir.ErrNotFound) {
 		err = fmt.Errorf("%w%s", err, cmp.Or(target.Suggest(name), c.suggestFile(name, err)))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tulpa.dev/cadey/aegis/internal/scrape"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
@@ -99,7 +100,7 @@ func TestGet(t *testing.T) {
 		"svc": OK, "disabled": NotFound, "metrics": NotSocket, "absent": NotFound, "nothing": NotFound, "../svc": NotFound, "": NotFound,
 	} {
 		target := s.Get(name)
-		socket, err := target.Socket()
+		socket, err := target.Locate(t.Context(), new(scrape.Request))
 		if err == nil {
 			_, err = socket.Lookup(t.Context())
 		}

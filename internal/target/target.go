@@ -73,20 +73,17 @@ func (t *Target) admit(ctx context.Context, req scrape.Request, relay Relay) (se
 }
 
 func (t *Target) relay(ctx context.Context, req scrape.Request, relay Relay) (sent int64, err error) {
-	err = t.Try(req, func(socket socketdir.Socket, req scrape.Request) error {
-		sent, err = t.relayFrom(ctx, socket, req, relay)
-		return err
-	})
-	return sent, err
-}
-
-func (t *Target) relayFrom(ctx context.Context, socket socketdir.Socket, req scrape.Request, relay Relay) (sent int64, err error) {
-	if t.record == nil { // Nothing is recorded about names without a socket.
-		if _, err := socket.Lookup(ctx); errors.Is(ctx.Err(), context.Canceled) {
-			return 0, scrape.ErrCanceled
-		} else if err != nil {
-			return 0, err
-		}
+	socket, err := t.Locate(ctx, &req)
+	if err == nil && t.record == nil { // Nothing is recorded about names without a socket.
+		_, err = socket.Lookup(ctx)
+	}
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return 0, scrape.ErrCanceled
+	}
+	if err != nil {
+		return 0, err
+	}
+	if t.record == nil {
 		t.set.mu.Lock()
 		t.record = t.set.addRecord(t.Name)
 		t.set.mu.Unlock()
@@ -110,37 +107,32 @@ func (t *Target) relayFrom(ctx context.Context, socket socketdir.Socket, req scr
 	return relay(response)
 }
 
-// Socket returns the socket of the target, which need not exist. The error wraps
-// socketdir.ErrNotFound or socketdir.ErrNotSocket: Aegis serves no target with this name.
-func (t *Target) Socket() (socketdir.Socket, error) {
+// Locate returns the socket of the target, which need not exist. If it is in the directory of Varlink sockets, Locate
+// sets the protocol of req. The error wraps socketdir.ErrNotFound or socketdir.ErrNotSocket: Aegis serves no target with
+// this name.
+func (t *Target) Locate(ctx context.Context, req *scrape.Request) (socketdir.Socket, error) {
 	if err := notServed(t.Name, t.Settings); err != nil {
 		return socketdir.Socket{}, err
 	}
 	if t.Settings.Socket != "" {
 		return t.set.dir.SocketAt(t.Settings.Socket), nil
 	}
-	return t.set.dir.Socket(t.Name)
-}
-
-// Try calls do with the socket of the target. If that does not exist, it tries the one in the directory of Varlink
-// sockets. The errors are those of Socket and of do.
-func (t *Target) Try(req scrape.Request, do func(socketdir.Socket, scrape.Request) error) error {
-	socket, err := t.Socket()
-	if err != nil {
-		return err
+	socket, err := t.set.dir.Socket(t.Name)
+	if err != nil || !t.set.hasVarlink() || exists(ctx, socket) {
+		return socket, err
 	}
-	isMissing := func(err error) bool {
-		return errors.Is(err, socketdir.ErrNotFound) || errors.Is(err, socketdir.ErrNoDirectory)
-	}
-	if err = do(socket, req); !isMissing(err) || t.Settings.Socket != "" || !t.set.hasVarlink() {
-		return err
+	varlink, err := t.set.varlink.Socket(t.Name)
+	if err != nil || !exists(ctx, varlink) {
+		return socket, err
 	}
 	req.Protocol = scrape.Varlink
-	socket, _ = t.set.varlink.Socket(t.Name) // The name is valid.
-	if varlinkErr := do(socket, req); !isMissing(varlinkErr) {
-		return varlinkErr
-	}
-	return err
+	return varlink, nil
+}
+
+// exists reports whether there is anything at the path of socket, even if that is no socket.
+func exists(ctx context.Context, socket socketdir.Socket) bool {
+	_, err := socket.Lookup(ctx)
+	return !errors.Is(err, socketdir.ErrNotFound) && !errors.Is(err, socketdir.ErrNoDirectory)
 }
 
 // Suggest returns what to append to the error for name, which is not a target: what the user may have meant.
