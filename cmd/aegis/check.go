@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tulpa.dev/cadey/aegis/internal/auth"
 	"tulpa.dev/cadey/aegis/internal/check"
 	"tulpa.dev/cadey/aegis/internal/limits"
+	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
 // runCheck scrapes targets once, as the daemon would, and says what is wrong.
@@ -31,6 +34,7 @@ func runCheck(args []string, p process) error {
 	dirs.addFlags(fs)
 	targetsFile := fs.String("config.file", "", "")
 	webFile := fs.String("web.config.file", "", "")
+	syntaxOnly := fs.Bool("syntax-only", false, "")
 	fs.BoolVar(&options.Lint, "lint", false, "")
 	fs.Func("output", "", func(format string) error {
 		if options.JSON = format == "json"; !options.JSON && format != "table" {
@@ -56,21 +60,42 @@ func runCheck(args []string, p process) error {
 		return err
 	}
 	options.Names = fs.Args()
+	if *syntaxOnly {
+		return checkSyntax(*targetsFile, *webFile, options)
+	}
 	if err := dirs.resolve(fs); err != nil {
 		return err
 	}
-	return checkAll(dirs, *targetsFile, *webFile, options)
+	targets, filesErr := checkFiles(*targetsFile, *webFile, auth.ReadFile, options)
+	if filesErr != nil && filesErr != check.ErrFindings {
+		return filesErr
+	}
+	set := dirs.newSet(targets, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return cmp.Or(check.Run(set, options), filesErr)
 }
 
-// checkAll checks the files, then the targets.
-func checkAll(dirs directories, targetsFile, webFile string, options check.Options) error {
+// checkSyntax checks the files, but neither the targets nor the files that the web file names.
+func checkSyntax(targetsFile, webFile string, options check.Options) error {
+	if len(options.Names) > 0 {
+		return fmt.Errorf("-syntax-only checks no targets; leave out %s: %w", options.Names[0], errUsage)
+	}
+	if targetsFile == "" && webFile == "" {
+		return fmt.Errorf("-syntax-only needs a file to check, in -config.file or -web.config.file: %w", errUsage)
+	}
+	_, err := checkFiles(targetsFile, webFile, auth.CheckSyntax, options)
+	return err
+}
+
+// checkFiles checks the files, of which readWeb reads the web file, and prints what it finds. It returns
+// check.ErrFindings if the daemon would start with them, but not work.
+func checkFiles(targetsFile, webFile string, readWeb func(string) (*auth.File, error), options check.Options) (targetsfile.File, error) {
 	targets, err := readTargetsFile(targetsFile)
 	if err != nil {
-		return err
+		return targets, err
 	}
-	web, err := readWebFile(webFile)
+	web, err := readWeb(webFile)
 	if err != nil {
-		return err
+		return targets, err
 	}
 	expired := expiredCertificate(web)
 	warnings := expired
@@ -90,12 +115,10 @@ func checkAll(dirs directories, targetsFile, webFile string, options check.Optio
 	if webFile != "" {
 		fmt.Fprintf(notes, "%s: valid\n", webFile)
 	}
-	set := dirs.newSet(targets, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	err = check.Run(set, options)
-	if err == nil && len(expired) > 0 {
-		return check.ErrFindings
+	if len(expired) > 0 {
+		return targets, check.ErrFindings
 	}
-	return err
+	return targets, nil
 }
 
 // checkNames returns an error for arguments that are not names of targets.

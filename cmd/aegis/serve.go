@@ -64,7 +64,7 @@ func serve(args []string, p process) error {
 	if s.targets, err = readTargetsFile(s.targetsFile); err != nil {
 		return err
 	}
-	if s.webFile, err = readWebFile(webFile); err != nil {
+	if s.webFile, err = auth.ReadFile(webFile); err != nil {
 		return err
 	}
 	log := newLogger(p.stderr, s.level, systemd.StderrIsJournal())
@@ -81,14 +81,6 @@ func readTargetsFile(path string) (targetsfile.File, error) {
 		return targetsfile.File{}, nil
 	}
 	return targetsfile.Read(path)
-}
-
-// readWebFile reads the web file. It returns nil if there is none.
-func readWebFile(path string) (*auth.File, error) {
-	if path == "" {
-		return nil, nil
-	}
-	return auth.ReadFile(path)
 }
 
 // checkFileFlags returns an error if a flag that names a file was given an empty value.

@@ -37,6 +37,7 @@ Flags of check:
   -config.file FILE       the targets file, which is checked as well (default: none)
   -web.config.file FILE   checked, but not used: check makes no TLS connections
                           (default: none)
+  -syntax-only            check only these two files, and none that they name
   -timeout DURATION       the scrape_timeout of your Prometheus (default 10s)
   -lint                   suggest improvements to the metrics themselves
   -output FORMAT          table or json (default table)

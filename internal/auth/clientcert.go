@@ -24,7 +24,8 @@ func (f *File) VerifiesClientCerts() bool {
 	return auth == requireAndVerify || auth == verifyIfGiven
 }
 
-// checkClientAuth returns an error if c restricts client certificates in a way that keeps nobody out.
+// checkClientAuth returns an error if c restricts client certificates in a way that is unknown or keeps nobody
+// out.
 func checkClientAuth(c *exporterweb.TLSConfig) error {
 	if len(c.ClientAllowedSans) > 0 && c.ClientAuth != requireAndVerify {
 		return errors.New("client_allowed_sans needs client_auth_type: " + requireAndVerify +
@@ -34,8 +35,11 @@ func checkClientAuth(c *exporterweb.TLSConfig) error {
 	case "RequireAnyClientCert", "RequireClientCert", "RequestClientCert":
 		return fmt.Errorf("client_auth_type %s accepts certificates that clients made themselves; use %s"+
 			" to verify them, or NoClientCert to request none", c.ClientAuth, requireAndVerify)
+	case "", "NoClientCert", verifyIfGiven, requireAndVerify:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("unknown client_auth_type %q; use %s, %s or NoClientCert",
+		c.ClientAuth, requireAndVerify, verifyIfGiven)
 }
 
 // readClientCAs returns the authorities that verify client certificates. It returns an error if c names

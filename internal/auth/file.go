@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,11 +31,19 @@ type File struct {
 	limiter       *rate.Limiter       // nil without a rate limit
 }
 
-// ReadFile reads and checks the file at path. It returns an error if the file or one that it names is
-// missing or invalid, if it checks client certificates in a way that keeps nobody out, and if it turns
-// nothing on: that cannot have been the intention.
-func ReadFile(path string) (*File, error) {
-	f, err := read(path)
+// ReadFile reads and checks the file at path, and returns nil if path is empty. It returns an error if the
+// file or one that it names is missing or invalid, if it checks client certificates in a way that keeps nobody
+// out, and if it turns nothing on: that cannot have been the intention.
+func ReadFile(path string) (*File, error) { return readFile(path, (*File).readTLS) }
+
+// CheckSyntax is like ReadFile, but the files that the file names may be missing. A server cannot use the result.
+func CheckSyntax(path string) (*File, error) { return readFile(path, (*File).validate) }
+
+func readFile(path string, readTLS func(*File) error) (*File, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := read(path, readTLS)
 	if err != nil {
 		reason := strings.Join(strings.Fields(err.Error()), " ") // Some YAML errors span several lines.
 		return nil, fmt.Errorf("reading -web.config.file %s: %s%s", path, reason, advice(reason))
@@ -42,7 +51,7 @@ func ReadFile(path string) (*File, error) {
 	return f, nil
 }
 
-func read(path string) (*File, error) {
+func read(path string, readTLS func(*File) error) (*File, error) {
 	// Opening a FIFO blocks until another process writes to it.
 	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		return nil, errors.New("it is a FIFO, which a reload could not read again; use a regular file")
@@ -63,17 +72,16 @@ func read(path string) (*File, error) {
 	if f.costliestHash, err = costliestHash(*c); err != nil {
 		return nil, err
 	}
-	if err := f.readTLS(); err != nil {
+	if err := checkClientAuth(&c.TLSConfig); err != nil {
 		return nil, err
 	}
-	// This checks the headers: the library does not export the list of those allowed.
-	if err := exporterweb.Validate(path); err != nil {
+	if err := readTLS(f); err != nil {
 		return nil, err
 	}
 	if limit := c.RateLimiterConfig; limit.Interval != 0 {
 		f.limiter = rate.NewLimiter(rate.Every(limit.Interval), limit.Burst)
 	}
-	if f.tls == nil && len(c.Users) == 0 && len(c.HTTPConfig.Header) == 0 && f.limiter == nil {
+	if !c.TLSConfig.IsEnabled() && len(c.Users) == 0 && len(c.HTTPConfig.Header) == 0 && f.limiter == nil {
 		return nil, errors.New("it turns nothing on; set tls_server_config or basic_auth_users," +
 			" or leave out the flag for plain HTTP")
 	}
@@ -100,11 +108,8 @@ func costliestHash(c exporterweb.Config) (costliest []byte, err error) {
 // readTLS sets f.tls and f.clientCAs.
 func (f *File) readTLS() (err error) {
 	c := &f.config.TLSConfig
-	if err := checkClientAuth(c); err != nil {
-		return err
-	}
 	if !c.IsEnabled() {
-		return nil
+		return f.validate()
 	}
 	if f.VerifiesClientCerts() {
 		if f.clientCAs, err = readClientCAs(c); err != nil {
@@ -115,7 +120,17 @@ func (f *File) readTLS() (err error) {
 		return err
 	}
 	f.tls.NextProtos = []string{"http/1.1"}
-	return nil
+	return f.validate()
+}
+
+// validate has the library check the file. It alone knows which headers may be set, and checks them before it
+// reads the files that the file names. These may be missing.
+func (f *File) validate() error {
+	err := exporterweb.Validate(f.path)
+	if _, ok := errors.AsType[*fs.PathError](err); ok || err != nil && strings.HasPrefix(err.Error(), "failed to read ") {
+		return nil
+	}
+	return err
 }
 
 // advice returns a clause that says what to do about reason, an error of the library or the YAML parser, or
@@ -125,7 +140,6 @@ func advice(reason string) string {
 		{"bcrypt", "basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},
 		{"permission denied", "Aegis reads it as " + socketdir.CurrentUser()},
 		{"field targets not found", "this is a targets file, use it with -config.file"},
-		{"invalid ClientAuth", "use " + requireAndVerify + ", " + verifyIfGiven + " or NoClientCert"},
 		{"any PEM data in key input", "put the key itself under key, or its path under key_file"},
 		{"any PEM data in certificate", "put the certificate itself under cert, or its path under cert_file"},
 		{"private key does not match", "cert_file and key_file must belong to the same certificate"},

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,7 @@ func TestReadFileErrors(t *testing.T) {
 		{"list of users", "basic_auth_users: [prometheus]", `; write each user under basic_auth_users as NAME: "HASH"`},
 		{"unknown header", "http_server_config: {headers: {Server: x}}", `HTTP header "Server" can not be configured`},
 		{"unknown version", serverTLS + "  min_version: TLS9", "unknown TLS version: TLS9; it must be TLS10,"},
-		{"unknown policy", serverTLS + "  client_auth_type: Yes", "invalid ClientAuth: Yes; use RequireAndVerifyClientCert,"},
+		{"unknown policy", serverTLS + "  client_auth_type: Yes", `unknown client_auth_type "Yes"; use RequireAndVerifyClientCert,`},
 		{"unknown cipher", serverTLS + "  cipher_suites: [ROT13]", "unknown cipher: ROT13"},
 		{"absent certificate", "tls_server_config: {cert_file: absent.pem, key_file: server.key}", "absent.pem: no such file or directory"},
 		{"no key", "tls_server_config: {cert_file: server.pem}", "missing one of key or key_file"},
@@ -56,6 +57,28 @@ func TestReadFileErrors(t *testing.T) {
 				t.Errorf("%q has several lines", err)
 			}
 		})
+	}
+}
+
+// CheckSyntax finds the faults of the file itself, but needs none of the files that it names.
+func TestCheckSyntax(t *testing.T) {
+	const absent = "tls_server_config: {cert_file: absent.pem, key_file: absent.key, client_ca_file: absent.pem, client_auth_type: %s}\n"
+	verified := fmt.Sprintf(absent, requireAndVerify)
+	for _, tt := range []struct{ text, want string }{
+		{verified, ""},
+		{"tls_server_config: {cert_file: server.pem, key_file: server.key}", ""},
+		{fmt.Sprintf(absent, "Yes"), `unknown client_auth_type "Yes"`},
+		{"tls_server_config: {cert_file: absent.pem}", "missing one of key or key_file"},
+		{verified + "http_server_config: {headers: {Server: x}}", `HTTP header "Server" can not be configured`},
+		{verified + "basic_auth_users: {prometheus: x}", "the value of prometheus is not a password hash"},
+		{"", "it turns nothing on"},
+	} {
+		path := newSite(t).write("web.yml", tt.text)
+		if f, err := CheckSyntax(path); tt.want == "" && (err != nil || f == nil) {
+			t.Errorf("%s: %v", tt.text, err)
+		} else if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %s", tt.text, err, tt.want)
+		}
 	}
 }
 
