@@ -27,7 +27,7 @@ func runCheck(args []string, p process) error {
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
 	options := check.Options{
 		Timeout: limits.DefaultScrapeTimeout, Version: version,
-		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs("aegis", args), // the user of the service unit
+		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs("aegis", args),
 	}
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	var dirs directories

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,7 @@ func TestSystemd(t *testing.T) {
 	}{
 		{"activation", m.activation},
 		{"status", m.status},
+		{"hidden and shared", m.hiddenAndShared},
 		{"everything else", m.everythingElse},
 		{"a response that nobody reads", m.unreadResponse},
 		{"restarts", m.restarts},
@@ -150,6 +152,86 @@ func (m *machine) status(t *testing.T) {
 	}
 	os.Chown(locked, 0, m.group)
 	scrapeBody(t, "/alpha")
+}
+
+// hiddenAndShared does what the errors advise about sockets that the unit hides, or whose group is that of
+// another service: each advice works.
+func (m *machine) hiddenAndShared(t *testing.T) {
+	const user, group = 33, 33 // www-data
+	targets := "targets:\n"
+	dropIn := func(settings ...string) {
+		t.Helper()
+		dir := "/etc/systemd/system/aegis.service.d"
+		text := "[Service]\nExecStart=\nExecStart=/usr/local/bin/aegis -sockdir " + systemdDir + " -config.file /etc/aegis.yml\n" + strings.Join(settings, "\n") + "\n"
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/test.conf", []byte(text), 0o644), os.WriteFile("/etc/aegis.yml", []byte(targets), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		systemctl(t, "daemon-reload")
+		systemctl(t, "restart", "aegis.service")
+	}
+	defer func() {
+		os.RemoveAll("/etc/systemd/system/aegis.service.d")
+		systemctl(t, "daemon-reload")
+		systemctl(t, "restart", "aegis.service")
+	}()
+	cases := []struct{ name, dir, want, setting string }{
+		{"home", "/home/x", "hides the host's /home, and with it", "ProtectHome=read-only"},
+		{"tmp", "/tmp/x", "hides the host's /tmp, and with it", "PrivateTmp=no"},
+		{"var", "/var/lib/x", "hides the host's /var, and with it", "TemporaryFileSystem="},
+		{"link", "/var/run/x", "write /run/x/link.sock instead", "TemporaryFileSystem="},
+		{"shared", "/run/shared", "set SupplementaryGroups=GROUP in Aegis' unit", "SupplementaryGroups=www-data"},
+	}
+	for _, c := range cases {
+		os.MkdirAll(c.dir, 0o755)
+		path := filepath.Join(c.dir, c.name+".sock")
+		targets += "  " + c.name + ": {socket: " + path + "}\n"
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Chown(path, user, group), os.Chmod(path, 0o660), os.Chmod(c.dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if c.name != "shared" {
+			os.Chmod(path, 0o666)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "x 1\n") })}
+		go server.Serve(l)
+		defer server.Close()
+	}
+	dropIn()
+	for _, c := range cases {
+		resp, err := http.Get("http://" + systemdAddr + "/" + c.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		t.Logf("%d %s", resp.StatusCode, body)
+		if resp.StatusCode != 502 || !strings.Contains(string(body), c.want) {
+			t.Errorf("%s: want %s", c.name, c.want)
+		}
+	}
+	// A check as the service finds the same.
+	cmd := exec.Command("/usr/local/bin/aegis", "check", "-sockdir", systemdDir, "-config.file", "/etc/aegis.yml", "home", "shared")
+	out, _ := cmd.CombinedOutput()
+	_, command, _ := strings.Cut(string(out), "to check as the service: ")
+	command, _, _ = strings.Cut(command, "\n")
+	out, _ = exec.Command("sh", "-c", command).CombinedOutput()
+	t.Logf("%s\n%s", command, out)
+	for _, want := range []string{cases[0].want, "SupplementaryGroups=www-data in Aegis' unit"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("a check as the service lacks %q", want)
+		}
+	}
+	var all []string
+	for _, c := range cases {
+		all = append(all, c.setting)
+	}
+	dropIn(all...)
+	for _, c := range cases {
+		scrapeBody(t, "/"+c.name)
+	}
 }
 
 // everythingElse does what the hardening might not allow: relay bodies with splice(2), read

@@ -136,9 +136,12 @@ func (f *File) validate() error {
 // advice returns a clause that says what to do about reason, an error of the library or the YAML parser, or
 // an empty string.
 func advice(reason string) string {
+	if before, _, denied := strings.Cut(reason, ": permission denied"); denied {
+		path := before[strings.LastIndex(before, "open ")+len("open "):]
+		return "; Aegis reads it as " + socketdir.CurrentUser() + ": " + socketdir.ReadRemedy(path)
+	}
 	for _, known := range []struct{ part, advice string }{
 		{"bcrypt", "basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},
-		{"permission denied", "Aegis reads it as " + socketdir.CurrentUser()},
 		{"field targets not found", "this is a targets file, use it with -config.file"},
 		{"any PEM data in key input", "put the key itself under key, or its path under key_file"},
 		{"any PEM data in certificate", "put the certificate itself under cert, or its path under cert_file"},

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,44 +36,53 @@ func TestSuggestions(t *testing.T) {
 	wantLines(t, out, `^\.\./run/svc +not_found `, `^\.\./run/svc: no such socket: `)
 }
 
-// If the service runs as another user, a denied check says how to check as that user. It
-// does not advise a change that could take permissions from the service.
-func TestOtherUser(t *testing.T) {
-	me, err := user.Current()
-	if err != nil {
+// A check outside the service says how to check as the service. It does not advise a change that the service
+// may not need, or that takes permissions from it.
+func TestCommandAs(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte("#!/bin/sh\ncat "+bin+"/$2\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	for service, settings := range map[string]string{ // as systemd 257 prints them
+		"aegis":  "User=aegis\nGroup=within\nSupplementaryGroups=adm www-data\nProtectHome=yes\nBindPaths=\nTemporaryFileSystem=/var:ro\n",
+		"absent": "User=\nGroup=\nProtectHome=no\n",
+	} {
+		if err := os.WriteFile(filepath.Join(bin, service+".service"), []byte(settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	args := []string{"-sockdir", "/srv/my run", "a"}
-	for _, name := range []string{me.Username, "nobody-there"} {
+	for _, name := range []string{"absent", "unreadable"} {
 		if got := CommandAs(name, args); got != "" {
 			t.Errorf("command as %s: %q, want none", name, got)
 		}
 	}
-	other, err := user.LookupId("2") // On Debian, bin.
-	if err != nil || me.Uid == "2" {
-		if os.Getenv("AEGIS_TEST_NO_SKIP") != "" {
-			t.Fatalf("no other user: %v", err)
-		}
-		t.Skipf("no other user: %v", err)
-	}
-	command := CommandAs(other.Username, args)
-	if want := "runuser -u " + other.Username + " -- aegis check -sockdir '/srv/my run' a"; command != want {
-		t.Errorf("%q, want %q", command, want)
+	command := CommandAs("aegis", args)
+	start := "systemd-run -qPG --wait -p User=aegis -p Group=within -p 'SupplementaryGroups=adm www-data' -p ProtectHome=yes -p TemporaryFileSystem=/var:ro -p WorkingDirectory=-/"
+	if !strings.HasPrefix(command, start) || !strings.HasSuffix(command, "check.test check -sockdir '/srv/my run' a") {
+		t.Errorf("%q", command)
 	}
 
 	denied := fmt.Errorf("looking: %w", &socketdir.DeniedError{Found: "x.sock is another's", Needs: "that needs a lot; ", Remedy: "chgrp me x.sock"})
 	if got := adviseRunAs(denied, ""); got != denied {
 		t.Errorf("as the service: %v", got)
 	}
+	me := socketdir.CurrentUser()
 	got := adviseRunAs(denied, command)
-	if !errors.Is(got, socketdir.ErrDenied) || strings.Contains(got.Error(), "chgrp") || !strings.Contains(got.Error(), "x.sock is another's and this check runs as user "+me.Username) || !strings.HasSuffix(got.Error(), command) {
+	if !errors.Is(got, socketdir.ErrDenied) || strings.Contains(got.Error(), "chgrp") || !strings.Contains(got.Error(), "x.sock is another's and this check runs as "+me) || !strings.HasSuffix(got.Error(), command) {
 		t.Errorf("as another user: %v", got)
 	}
 
 	dir := t.TempDir()
 	serve(t, dir, "svc.sock", respond("x 1\n"))
 	_, errOut, err := run(dir, targetsfile.File{}, Options{RunAs: command})
-	if err != nil || !strings.HasPrefix(errOut, "aegis: checking as user "+me.Username) || !strings.HasSuffix(errOut, command+"\n") {
+	if err != nil || !strings.HasPrefix(errOut, "aegis: checking as "+me) || !strings.HasSuffix(errOut, command+"\n") {
 		t.Errorf("a check as another user: %v, stderr %q", err, errOut)
+	}
+
+	t.Setenv("SYSTEMD_EXEC_PID", fmt.Sprint(os.Getpid()))
+	if got := CommandAs("aegis", args); got != "" {
+		t.Errorf("command in a service: %q, want none", got)
 	}
 }

@@ -3,16 +3,18 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/user"
+	"os/exec"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
@@ -26,8 +28,8 @@ type Options struct {
 	Lint    bool          // run promlint on the metrics
 	Timeout time.Duration // the scrape_timeout of Prometheus
 	JSON    bool          // report as JSON instead of a table
-	// RunAs is a command that runs the same check as the user of the service; empty if this process runs as
-	// that user (see CommandAs).
+	// RunAs is a command that runs the same check as the service would; empty if this process does already
+	// (see CommandAs).
 	RunAs   string
 	Version string // of Aegis, for the User-Agent
 	// Stdout gets the report. Stderr gets warnings, and with JSON all that is not JSON.
@@ -38,8 +40,8 @@ type Options struct {
 // Prometheus cannot tell two of them apart.
 func Run(set *target.Set, o Options) error {
 	if o.RunAs != "" {
-		fmt.Fprintf(o.Stderr, "aegis: checking as %s; the service runs as another user and may get other results;"+
-			" to check as that user: %s\n", socketdir.CurrentUser(), o.RunAs)
+		fmt.Fprintf(o.Stderr, "aegis: checking as %s; the service has its own user, groups and view of the files, and"+
+			" may get other results; to check as the service: %s\n", socketdir.CurrentUser(), o.RunAs)
 	}
 	duplicates := false
 	if len(o.Names) == 0 {
@@ -94,15 +96,29 @@ func warnDuplicateLabels(set *target.Set, o Options) bool {
 	return other != ""
 }
 
-// CommandAs returns the command that runs "aegis check" with args as the user called username. It is empty
-// if this process runs as that user, or if there is no such user.
-func CommandAs(username string, args []string) string {
-	u, err := user.Lookup(username)
-	if err != nil || u.Uid == strconv.Itoa(os.Geteuid()) {
+// sandbox are the settings of a service that decide which sockets it finds and may connect to.
+const sandbox = "User,Group,SupplementaryGroups,ProtectHome,PrivateTmp,TemporaryFileSystem," +
+	"InaccessiblePaths,BindPaths,BindReadOnlyPaths"
+
+// CommandAs returns the command that runs "aegis check" with args as the service called name runs: as its
+// user, in its groups and in its sandbox. It is empty if this process is a service, or if there is no such
+// service.
+func CommandAs(name string, args []string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), limits.SystemctlTimeout)
+	defer cancel()
+	settings, _ := exec.CommandContext(ctx, "systemctl", "show", name+".service", "-p", sandbox).Output()
+	if socketdir.IsService() || !bytes.Contains(settings, []byte("User="+name+"\n")) {
 		return ""
 	}
-	command := "runuser -u " + username + " -- aegis check"
-	for _, arg := range args {
+	command := "systemd-run -qPG --wait"
+	for setting := range strings.Lines(string(settings)) {
+		if setting = strings.TrimSpace(setting); !strings.HasSuffix(setting, "=") {
+			command += " -p " + socketdir.ShellQuote(setting)
+		}
+	}
+	directory, _ := os.Getwd() // for relative paths in args; "-" means that it may be hidden
+	program, _ := os.Executable()
+	for _, arg := range append([]string{"-p", "WorkingDirectory=-" + directory, program, "check"}, args...) {
 		command += " " + socketdir.ShellQuote(arg)
 	}
 	return command

@@ -274,6 +274,9 @@ const (
 	ReadDirBatchSize = 1024
 )
 
+// SystemctlTimeout is how long aegis check waits for systemctl to describe the service: for a hint only.
+const SystemctlTimeout = time.Second
+
 // What Aegis remembers about targets.
 const (
 	// MaxTargets is how many targets have a record and series of their own. The rest are

@@ -22,6 +22,9 @@ func TestDenied(t *testing.T) {
 			_, err := greeting(t, New(dir), name)
 			fmt.Printf("%s: %v: %v\n", name, errors.Is(err, ErrDenied), err)
 		}
+		for _, path := range []string{"/root.yml", "/group.yml", "/root/key.pem"} {
+			fmt.Printf("reading %s: %s.\n", path, ReadRemedy(dir+path))
+		}
 		return
 	}
 	if os.Getuid() != 0 {
@@ -32,6 +35,10 @@ func TestDenied(t *testing.T) {
 	listen(t, dir, "open", "")
 	os.Chmod(filepath.Join(dir, "locked.sock"), 0o640)
 	os.Chmod(filepath.Join(dir, "open.sock"), 0o666)
+	os.WriteFile(filepath.Join(dir, "root.yml"), nil, 0o640)
+	os.WriteFile(filepath.Join(dir, "group.yml"), nil, 0o640)
+	os.Chown(filepath.Join(dir, "group.yml"), 0, 54321)
+	os.Mkdir(filepath.Join(dir, "root"), 0o700)
 
 	asOther := func() string {
 		out, err := asAnother().CombinedOutput()
@@ -44,9 +51,11 @@ func TestDenied(t *testing.T) {
 	for _, want := range []string{
 		"locked: true: permission denied: " + dir + "/locked.sock has owner root(0), group root(0), mode 0640, and Aegis",
 		"Aegis runs as user 4711, groups 4711",
-		"write permission on the socket", "search permission on its directory: chgrp 4711 " + dir,
-		": chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; to make that permanent, set Group=",
+		"write permission on the socket: chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; to make that permanent, set SupplementaryGroups=",
 		"open: false: <nil>",
+		"reading /root.yml: chown 4711 " + dir + "/root.yml.",
+		"reading /group.yml: usermod -aG 54321 4711, and start Aegis again.",
+		"reading /root/key.pem: setfacl -m u:4711:x " + dir + "/root.",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in:\n%s", want, out)
@@ -54,7 +63,7 @@ func TestDenied(t *testing.T) {
 	}
 	os.Chmod(dir, 0o700)
 	out = asOther()
-	for _, want := range []string{"open: true: permission denied", "the directory " + dir + " has owner root(0), group root(0), mode 0700", "directory of sockets: chgrp 4711 " + dir + " && chmod g+rx " + dir} {
+	for _, want := range []string{"open: true: permission denied", "the directory " + dir + " has owner root(0), group root(0), mode 0700", "directory of sockets: chgrp 4711 " + dir + " && chmod g+rxs " + dir} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in:\n%s", want, out)
 		}
@@ -72,21 +81,50 @@ func TestRemedy(t *testing.T) {
 		t.Errorf("shared group in a directory of group %d: %d", mine[0], got)
 	}
 	// The directory of these sockets is /.
-	shared := groupName(sharedGroup(0))
+	shared, myName := groupName(sharedGroup(0)), userName(me)
+	share := "chgrp " + shared + " /x && chmod g+w /x; to make that permanent, set SupplementaryGroups=" + shared + " and UMask=0007 in the service's unit, and let its socket be in a directory of group " + shared + " and mode 2770"
+	join := fmt.Sprintf("usermod -aG %d %s, and start Aegis again", other, myName)
 	for _, tt := range []struct {
-		uid, gid, mode uint32
-		want           string
+		uid, gid, mode             uint32
+		connect, search, searchDir string
 	}{
-		{other, other, 0o600, "chgrp " + shared + " /x.sock && chmod g+w /x.sock; to make that permanent, set Group=" + shared + " and"},
-		{other, other, 0o660, "chgrp " + shared + " /x.sock; to make"},
-		{other, mine[0], 0o640, "chmod g+w /x.sock; to make"},
-		{other, mine[0], 0o660, "the socket's own permissions suffice: chmod g+x /, unless"},
-		{me, other, 0o400, "chmod u+w /x.sock; to make"},
-		{me, other, 0o600, "the socket's own permissions suffice"},
+		// Nobody but the owner may connect.
+		{other, other, 0o600, share, "setfacl -m u:" + myName + ":x /x", "chgrp " + shared + " /x && chmod g+rxs /x"},
+		{other, other, 0o640, share, "setfacl -m u:" + myName + ":x /x", "setfacl -m u:" + myName + ":rx /x"},
+		// The group may, for example that of a web server: it stays as it is.
+		{other, other, 0o660, join, "setfacl -m u:" + myName + ":x /x", "setfacl -m u:" + myName + ":rx /x"},
+		{other, other, 0o750, share, join, join},
+		{other, other, 0o710, share, join, "setfacl -m u:" + myName + ":rx /x"},
+		// Members of group root are nobody.
+		{other, 0, 0o770, share, "setfacl -m u:" + myName + ":x /x", "chgrp " + shared + " /x && chmod g+rxs /x"},
+		{other, mine[0], 0o640, "chmod g+w /x; to make that permanent, set UMask=0007 in the service's unit", "chmod g+x /x", "chmod g+rx /x"},
+		{other, mine[0], 0o660, "its mode suffices, so an ACL", "chmod g+x /x", "chmod g+rx /x"},
+		{me, other, 0o400, "chmod u+w /x", "chmod u+x /x", "chmod u+rx /x"},
+		{me, other, 0o600, "its mode suffices, so an ACL", "chmod u+x /x", "chmod u+rx /x"},
 	} {
-		if got := connectRemedy("/x.sock", &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}); !strings.HasPrefix(got, tt.want) {
-			t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got, tt.want)
+		if tt.gid == 0 && isMember(0) {
+			continue
 		}
+		st := &unix.Stat_t{Uid: tt.uid, Gid: tt.gid, Mode: tt.mode}
+		for _, got := range [][2]string{
+			{connectRemedy("/x", st), tt.connect},
+			{grant("/x", st, "x", groupSearch), tt.search},
+			{grant("/x", st, "rx", groupRead|groupSearch), tt.searchDir},
+		} {
+			if !strings.HasPrefix(got[0], got[1]) {
+				t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got[0], got[1])
+			}
+		}
+	}
+}
+
+// In a service, the advice is about its unit.
+func TestRemedyInAService(t *testing.T) {
+	t.Setenv("SYSTEMD_EXEC_PID", fmt.Sprint(os.Getpid()))
+	got := connectRemedy("/x", &unix.Stat_t{Uid: 54321, Gid: 33, Mode: 0o660})
+	want := "set SupplementaryGroups=" + groupName(33) + " in Aegis' unit (systemctl edit aegis; on NixOS, systemd.services.aegis.serviceConfig) and restart it"
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -56,14 +56,17 @@ func (d Dir) String() string { return d.path }
 // contains reports whether path names an entry of the directory itself.
 func (d Dir) contains(path string) bool { return filepath.Dir(path) == d.path }
 
-// check returns an error if the directory does not exist, is not a directory, or may not
-// be searched.
+// check returns an error if the directory does not exist, is hidden, is not a directory, or
+// may not be searched.
 func (d Dir) check() error {
 	st, err := os.Stat(d.path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return d.searchDenied(d.path)
 	case errors.Is(err, fs.ErrNotExist):
+		if err := checkHidden(d.path); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w: %s does not exist (yet); create or mount it, or choose another with -sockdir", ErrNoDirectory, d)
 	case err != nil:
 		return fmt.Errorf("%w: checking %s: %w", ErrNoDirectory, d, errors.Unwrap(err))

@@ -53,6 +53,9 @@ func (d Dir) list() ([]Entry, error) {
 			return nil, d.listError(err)
 		}
 	}
+	if len(entries) == 0 {
+		return nil, checkHidden(d.path)
+	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.File, b.File) })
 	return entries, nil
 }

@@ -59,6 +59,9 @@ func (s Socket) lookup() (ID, error) {
 func (d Dir) lookupError(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		if err := checkHidden(path); err != nil {
+			return err
+		}
 		if err := d.check(); d.contains(path) && errors.Is(err, ErrNoDirectory) {
 			return err
 		}

@@ -118,7 +118,7 @@ func readText(path string) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%w; Aegis runs as %s", err, socketdir.CurrentUser())
+		return nil, fmt.Errorf("%w; Aegis reads it as %s: %s", err, socketdir.CurrentUser(), socketdir.ReadRemedy(path))
 	}
 	if err != nil {
 		return nil, err
