@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"tulpa.dev/cadey/aegis/internal/auth"
 	"tulpa.dev/cadey/aegis/internal/check"
@@ -28,6 +29,9 @@ func runCheck(args []string, p process) error {
 	options := check.Options{
 		Timeout: limits.DefaultScrapeTimeout, Version: version,
 		Stdout: p.stdout, Stderr: p.stderr, RunAs: check.CommandAs("aegis", args),
+	}
+	if _, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS); err == nil {
+		options.Terminal = os.Stderr
 	}
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	var dirs directories

@@ -26,7 +26,7 @@ var ErrFindings = errors.New("not all targets are fine")
 type Options struct {
 	Names   []string      // of targets; all targets if empty
 	Lint    bool          // run promlint on the metrics
-	Timeout time.Duration // the scrape_timeout of Prometheus
+	Timeout time.Duration // the scrape_timeout of Prometheus; limits parsing a response, too
 	JSON    bool          // report as JSON instead of a table
 	// RunAs is a command that runs the same check as the service would; empty if this process does already
 	// (see CommandAs).
@@ -34,6 +34,8 @@ type Options struct {
 	Version string // of Aegis, for the User-Agent
 	// Stdout gets the report. Stderr gets warnings, and with JSON all that is not JSON.
 	Stdout, Stderr io.Writer
+	// Terminal shows the progress of a long check; nil if there is no terminal.
+	Terminal io.Writer
 }
 
 // Run checks targets of set and reports on each. It returns ErrFindings if one of them is not fine, or if
@@ -52,8 +54,13 @@ func Run(set *target.Set, o Options) error {
 		duplicates = warnDuplicateLabels(set, o)
 	}
 	c := checker{Options: o, set: set}
-	reports := c.checkAll()
-	if err := printReports(o, reports); err != nil {
+	arriving := make(chan report)
+	go c.checkAll(arriving)
+	reports, err := collect(o, arriving)
+	if err == nil {
+		err = printReports(o, reports)
+	}
+	if err != nil {
 		return fmt.Errorf("printing the report: %w", err)
 	}
 	if duplicates || slices.ContainsFunc(reports, func(r report) bool { return r.Error != "" }) {
@@ -124,13 +131,11 @@ func CommandAs(name string, args []string) string {
 	return command
 }
 
-// adviseRunAs replaces the advice of a socketdir.DeniedError if runAs is not empty: a change that lets this
-// user connect could keep the service from it. It returns other errors as they are.
+// adviseRunAs returns err, without its advice if that is about this user's permissions and not the service's.
 func adviseRunAs(err error, runAs string) error {
-	denied, ok := errors.AsType[*socketdir.DeniedError](err)
-	if runAs == "" || !ok {
+	if runAs == "" || !errors.Is(err, socketdir.ErrDenied) {
 		return err
 	}
-	return fmt.Errorf("%w: %s and this check runs as %s, not as the service; before you change anything,"+
-		" check as the service: %s", socketdir.ErrDenied, denied.Found, socketdir.CurrentUser(), runAs)
+	return fmt.Errorf("%w to %s; before you change anything, check as the service: %s",
+		socketdir.ErrDenied, socketdir.CurrentUser(), runAs)
 }

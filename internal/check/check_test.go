@@ -63,9 +63,12 @@ func run(dir string, file targetsfile.File, o Options) (stdout, stderr string, e
 	if o.Timeout == 0 {
 		o.Timeout = limits.DefaultScrapeTimeout
 	}
-	set := target.NewSet(socketdir.New(dir), file, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	err = Run(set, o)
+	err = Run(newSet(dir, file), o)
 	return out.String(), errOut.String(), err
+}
+
+func newSet(dir string, file targetsfile.File) *target.Set {
+	return target.NewSet(socketdir.New(dir), file, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 }
 
 // reportsOf runs a check of dir and returns its reports.

@@ -28,20 +28,19 @@ type checker struct {
 	parsing sync.Mutex
 }
 
-// checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and returns a report for each, in the
-// order of their names.
-func (c *checker) checkAll() []report {
-	reports := make([]report, len(c.Names))
+// checkAll checks the targets, limits.MaxScrapesPerTarget at a time, and sends a report on each as soon as
+// it is done.
+func (c *checker) checkAll(reports chan<- report) {
+	defer close(reports)
 	var group errgroup.Group
 	group.SetLimit(limits.MaxScrapesPerTarget)
-	for i, name := range c.Names {
+	for _, name := range c.Names {
 		group.Go(func() error {
-			reports[i] = c.check(name)
+			reports <- c.check(name)
 			return nil
 		})
 	}
 	group.Wait()
-	return reports
 }
 
 func (c *checker) check(name string) report {
@@ -52,10 +51,11 @@ func (c *checker) check(name string) report {
 		c.parsing.Lock()
 		defer c.parsing.Unlock()
 		r.Features = body.features()
+		body.deadline = time.Now().Add(c.Timeout)
 		r.samples, err = body.parse()
 	}
 	r.Result = target.ResultOf(err)
-	if errors.Is(err, errTooLarge) {
+	if err == errTooLarge || err == errTooSlow {
 		r.Result = tooLarge
 	}
 	if err != nil {

@@ -2,17 +2,22 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
@@ -24,13 +29,18 @@ import (
 // tooLarge is the result of a scrape whose response is too large to be parsed.
 const tooLarge target.Result = "too_large"
 
-var errTooLarge = fmt.Errorf("the response is complete, but check parses only %d MiB", limits.MaxCheckBody>>20)
+// Reasons for tooLarge.
+var (
+	errTooLarge = fmt.Errorf("the response is complete, but check parses only %d MiB", limits.MaxCheckBody>>20)
+	errTooSlow  = errors.New("the response is complete, but too large to parse it within -timeout")
+)
 
 // exposition is the response of a service. It keeps up to limits.MaxCheckBody of what is written to it.
 type exposition struct {
 	contentType, encoding string
 	body                  []byte
-	size                  int // of the whole response, before decompression
+	size                  int       // of the whole response, before decompression
+	deadline              time.Time // of parsing and linting
 }
 
 // Write appends p to the body, or drops it if it does not fit. It never fails.
@@ -69,10 +79,11 @@ func (e *exposition) parse() (found samples, err error) {
 		return samples{}, fmt.Errorf("%w: the request prefers text and check reads nothing else, but this is"+
 			" protobuf; let the service respect the Accept header", scrape.ErrNotMetrics)
 	}
-	if found, err = countText(e.body, e.contentType); err != nil {
-		return samples{}, fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
+	found, err = e.countText()
+	if err != nil && err != errTooSlow {
+		err = fmt.Errorf("%w: %w", scrape.ErrNotMetrics, err)
 	}
-	return found, nil
+	return found, err
 }
 
 // decompress removes the encoding from the body. The errors are those of parse.
@@ -105,22 +116,24 @@ func (e *exposition) decompress() error {
 	return nil
 }
 
-// countText counts the samples of body, and names the first line that is wrong in itself.
-func countText(body []byte, contentType string) (samples, error) {
-	found, err := countParsed(body, contentType)
-	if err == nil {
-		return found, nil
+// countText counts the samples of the body, and names the first line that is wrong in itself.
+func (e *exposition) countText() (samples, error) {
+	found, err := e.count(e.body)
+	if err == nil || err == errTooSlow {
+		return found, err
 	}
 	// The parsers do not say where the error is, but each line can be parsed on its own.
 	const end = "# EOF" // required in OpenMetrics, a comment in the other format
 	i := 0
-	for line := range bytes.SplitSeq(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) {
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(e.body, []byte("\n")), []byte("\n")) {
 		i++
 		if string(line) == end {
 			continue
 		}
 		alone := slices.Concat(line, []byte("\n"+end+"\n"))
-		if _, lineErr := countParsed(alone, contentType); lineErr != nil {
+		if _, lineErr := e.count(alone); lineErr == errTooSlow {
+			break
+		} else if lineErr != nil {
 			return samples{}, lineError(i, string(line), lineErr)
 		}
 	}
@@ -138,10 +151,10 @@ func lineError(i int, line string, err error) error {
 	return fmt.Errorf("line %d: %s, in %.200q", i, reason, line)
 }
 
-// countParsed counts the samples of body with Prometheus' own parser. Like Prometheus, it rejects a series
-// that has a label twice.
-func countParsed(body []byte, contentType string) (found samples, err error) {
-	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{EnableOpenMetrics2: true})
+// count counts the samples of body, which is the body of e or a line of it, with Prometheus' own parser. Like
+// Prometheus, it rejects a series that has a label twice.
+func (e *exposition) count(body []byte) (found samples, err error) {
+	parser, err := textparse.New(body, e.contentType, labels.NewSymbolTable(), textparse.ParserOptions{EnableOpenMetrics2: true})
 	if err != nil {
 		return samples{}, err
 	}
@@ -151,6 +164,8 @@ func countParsed(body []byte, contentType string) (found samples, err error) {
 		entry, err := parser.Next()
 		if err == io.EOF {
 			return found, nil
+		} else if time.Now().After(e.deadline) {
+			return samples{}, errTooSlow
 		} else if err != nil {
 			return samples{}, err
 		} else if entry != textparse.EntrySeries && entry != textparse.EntryHistogram {
@@ -184,7 +199,7 @@ func (e *exposition) features() string {
 	return strings.Join(names, ",")
 }
 
-// lint returns what promlint finds in e, which has been parsed.
+// lint returns what promlint finds in e, which has been parsed: each problem once.
 func (e *exposition) lint() (problems []problem) {
 	if e.mediaType() != "text/plain" {
 		return []problem{{Text: "not linted: promlint reads only the text format"}}
@@ -193,16 +208,55 @@ func (e *exposition) lint() (problems []problem) {
 	if len(body) > limits.MaxLintBody {
 		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.MaxLintBody>>20)}}
 	}
+	found := make(map[problem]bool)
 	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
-		problems = append(problems, problem{Text: "its last line does not end in a line feed"})
+		found[problem{Text: "its last line does not end in a line feed"}] = true
 		body = append(slices.Clone(body), '\n')
 	}
-	found, err := promlint.New(bytes.NewReader(body)).Lint()
-	if err != nil {
-		return append(problems, problem{Text: "not linted: " + err.Error()})
+	decoder := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeTextPlain))
+	for family := new(dto.MetricFamily); ; {
+		err := decoder.Decode(family)
+		if err == nil {
+			err = e.lintFamily(family, found)
+		}
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			found[problem{Text: "not linted: " + err.Error()}] = true
+			break
+		}
 	}
-	for _, p := range found {
-		problems = append(problems, problem(p))
+	return slices.SortedFunc(maps.Keys(found), func(a, b problem) int {
+		return cmp.Or(strings.Compare(a.Metric, b.Metric), strings.Compare(a.Text, b.Text))
+	})
+}
+
+// lintFamily adds what promlint finds in family. Since promlint compares each series with every other one,
+// it gets them alone: those with new label names, and those that repeat another.
+func (e *exposition) lintFamily(family *dto.MetricFamily, found map[problem]bool) error {
+	lint := func(series ...*dto.Metric) {
+		family.Metric = series
+		problems, _ := promlint.NewWithMetricFamilies([]*dto.MetricFamily{family}).Lint() // fails only to read
+		for _, p := range problems {
+			found[problem(p)] = true
+		}
 	}
-	return problems
+	seen := make(map[string]bool)
+	for _, s := range family.Metric {
+		if time.Now().After(e.deadline) {
+			return errTooSlow
+		}
+		names, pairs := "", ""
+		for _, l := range s.Label {
+			names += l.GetName() + "\xff"
+			pairs += l.GetName() + "\xfe" + l.GetValue() + "\xff"
+		}
+		if seen[pairs] {
+			lint(s, s)
+		} else if !seen[names] {
+			lint(s)
+		}
+		seen[names], seen[pairs] = true, true
+	}
+	return nil
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/target"
@@ -123,6 +126,54 @@ func zstandard(s string) string {
 		panic(err)
 	}
 	return string(w.EncodeAll([]byte(s), nil))
+}
+
+// A check finds what promlint finds, each problem once.
+func TestLint(t *testing.T) {
+	for _, body := range []string{
+		"x 1\n",
+		"# HELP x_total Help.\n# TYPE x_total counter\nx_total 1\n",
+		"# TYPE requests counter\nrequests{Path=\"a\"} 1\nrequests{path=\"a\"} 1\nrequests{path=\"b\"} 1\nrequests{path=\"a\"} 2\nrequests{path=\"a\"} 3\n",
+		"# HELP a:b_milliseconds_gauge\n# TYPE a:b_milliseconds_gauge gauge\na:b_milliseconds_gauge{le=\"1\"} 1\na:b_milliseconds_gauge{quantile=\"1\"} 1\n",
+		"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n",
+	} {
+		found, err := promlint.New(strings.NewReader(body)).Lint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []problem
+		for _, p := range slices.Compact(found) {
+			want = append(want, problem(p))
+		}
+		e := exposition{contentType: "text/plain", body: []byte(body), deadline: time.Now().Add(time.Hour)}
+		if got := e.lint(); !slices.Equal(got, want) {
+			t.Errorf("%s\ngot  %q\nwant %q", body, got, want)
+		}
+	}
+}
+
+// It would take half an hour to compare each series with each other.
+func TestLintManySeries(t *testing.T) {
+	body := []byte("# HELP x_total Help.\n# TYPE x_total counter\n")
+	for i := range 100_000 {
+		body = fmt.Appendf(body, "x_total{path=\"/%d\"} 1\n", i%99_999)
+	}
+	e := exposition{contentType: "text/plain", body: body, deadline: time.Now().Add(time.Hour)}
+	if got := e.lint(); !slices.Equal(got, []problem{{"x_total", "metric not unique"}}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTooSlow(t *testing.T) {
+	for _, body := range []string{"x 1\n", "x one\n"} {
+		e := exposition{contentType: "text/plain", body: []byte(body), size: len(body), deadline: time.Now().Add(-1)}
+		if _, err := e.parse(); err != errTooSlow {
+			t.Errorf("%q: %v", body, err)
+		}
+		if got := e.lint(); !strings.HasSuffix(fmt.Sprint(got), "within -timeout}]") && body == "x 1\n" {
+			t.Errorf("%q: %q", body, got)
+		}
+	}
 }
 
 func gzipped(s string) string {

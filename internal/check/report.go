@@ -1,13 +1,17 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
+	"time"
 	"unicode"
 
+	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -29,23 +33,45 @@ type problem struct {
 	Text   string `json:"text"`
 }
 
-// printReports prints the reports as JSON, or as a table with what is wrong below it.
+// collect receives the reports and returns them, sorted by name. It prints each as a row of a table as soon
+// as it arrives, unless they are printed as JSON, and on a terminal how many there are so far.
+func collect(o Options, arriving <-chan report) (reports []report, err error) {
+	reports = []report{} // not null in JSON
+	width := len("NAME")
+	for _, name := range o.Names {
+		width = max(width, len(printable(name)))
+	}
+	printRow := func(name string, values ...any) {
+		if !o.JSON && err == nil {
+			_, err = fmt.Fprintf(o.Stdout, "%-*s  %-12v  %9v  %9v  %8v\n", append([]any{width, name}, values...)...)
+		}
+	}
+	if len(o.Names) > 0 {
+		printRow("NAME", "RESULT", "TIME", "BYTES", "SERIES")
+	}
+	terminal := cmp.Or[io.Writer](o.Terminal, io.Discard)
+	for tick := time.Tick(limits.ProgressInterval); ; {
+		select {
+		case <-tick:
+			fmt.Fprintf(terminal, "\r%d of %d checked", len(reports), len(o.Names))
+		case r, ok := <-arriving:
+			fmt.Fprint(terminal, "\r\x1b[K") // clears the line
+			if !ok {
+				slices.SortFunc(reports, func(a, b report) int { return strings.Compare(a.Name, b.Name) })
+				return reports, err
+			}
+			reports = append(reports, r)
+			printRow(printable(r.Name), r.Result, fmt.Sprintf("%.3fs", r.Seconds), r.Bytes, r.Series)
+		}
+	}
+}
+
+// printReports prints the reports as JSON, or what is wrong with each, below the table.
 func printReports(o Options, reports []report) error {
 	if o.JSON {
 		enc := json.NewEncoder(o.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(reports)
-	}
-	if len(reports) == 0 {
-		return nil
-	}
-	w := tabwriter.NewWriter(o.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tRESULT\tTIME\tBYTES\tSERIES")
-	for _, r := range reports {
-		fmt.Fprintf(w, "%s\t%s\t%.3fs\t%d\t%d\n", printable(r.Name), r.Result, r.Seconds, r.Bytes, r.Series)
-	}
-	if err := w.Flush(); err != nil {
-		return err
 	}
 	for _, r := range reports {
 		for _, remark := range r.remarks() {

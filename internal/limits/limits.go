@@ -274,8 +274,14 @@ const (
 	ReadDirBatchSize = 1024
 )
 
-// SystemctlTimeout is how long aegis check waits for systemctl to describe the service: for a hint only.
-const SystemctlTimeout = time.Second
+// The command aegis check.
+const (
+	// SystemctlTimeout is how long it waits for systemctl to describe the service: for a hint only.
+	SystemctlTimeout = time.Second
+
+	// ProgressInterval is how often it says how far it is: when people begin to wonder.
+	ProgressInterval = time.Second
+)
 
 // What Aegis remembers about targets.
 const (

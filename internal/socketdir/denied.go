@@ -10,50 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DeniedError is an ErrDenied that says which permission is missing and how to grant it.
-type DeniedError struct {
-	Found  string // what is in the way, with its owner, group and mode
-	Needs  string // the permission that is missing
-	Remedy string // commands and unit settings that grant it to this process
+// denied returns an ErrDenied that says which permission is missing and how to grant it to this process. found
+// is what is in the way.
+func denied(found string, st *unix.Stat_t, needs, remedy string) error {
+	return fmt.Errorf("%w: %s has %s, and Aegis runs as %s; %s: %s",
+		ErrDenied, found, describeOwnership(st), CurrentUser(), needs, remedy)
 }
-
-// Error describes the failure as that of the running daemon.
-func (e *DeniedError) Error() string {
-	return fmt.Sprintf("%v: %s, and Aegis runs as %s; %s: %s",
-		ErrDenied, e.Found, CurrentUser(), e.Needs, e.Remedy)
-}
-
-// Unwrap returns ErrDenied.
-func (e *DeniedError) Unwrap() error { return ErrDenied }
 
 // connectDenied explains why Aegis may not connect to the socket at path.
 func connectDenied(path string, st *unix.Stat_t) error {
-	return &DeniedError{
-		Found:  path + " has " + describeOwnership(st),
-		Needs:  "connecting needs write permission on the socket",
-		Remedy: connectRemedy(path, st),
-	}
+	return denied(path, st, "connecting needs write permission on the socket", connectRemedy(path, st))
 }
-
-// Bits of a mode.
-const (
-	ownerWrite  = 0o200
-	groupRead   = 0o040
-	groupWrite  = 0o020
-	groupSearch = 0o010
-	groupBits   = 0o070
-)
 
 // connectRemedy returns what lets Aegis connect to the socket at path, and takes it from nobody.
 func connectRemedy(path string, st *unix.Stat_t) string {
+	const ownerWrite, groupWrite = 0o200, 0o020
 	file, isOwner := ShellQuote(path), st.Uid == uint32(os.Geteuid())
 	switch {
 	case isOwner && st.Mode&ownerWrite == 0:
 		return "chmod u+w " + file
 	case isOwner, isMember(st.Gid) && st.Mode&groupWrite != 0:
 		return "its mode suffices, so an ACL (getfacl) or a security module (AppArmor, SELinux) forbids it"
-	case isMember(st.Gid):
-		return "chmod g+w " + file + "; to make that permanent, set UMask=0007 in the service's unit"
 	case st.Mode&groupWrite != 0 && st.Gid != 0:
 		return joinGroup(st.Gid)
 	}
@@ -84,16 +61,11 @@ func (d Dir) searchDenied(path string) error {
 		return err
 	}
 	blocked, st := nearest(path)
-	e := &DeniedError{
-		Found:  "looking up " + path + ": the directory " + blocked + " has " + describeOwnership(&st),
-		Needs:  "that needs search permission on every parent directory",
-		Remedy: grant(blocked, &st, "x", groupSearch),
-	}
+	needs, permission := "that needs search permission on every parent directory", "x"
 	if blocked == d.path {
-		e.Needs = "that needs search and read permission on the directory of sockets"
-		e.Remedy = grant(blocked, &st, "rx", groupRead|groupSearch)
+		needs, permission = "that needs search and read permission on the directory of sockets", "rx"
 	}
-	return e
+	return denied("looking up "+path+": the directory "+blocked, &st, needs, grant(blocked, &st, permission))
 }
 
 // ReadRemedy returns what lets Aegis read the file at path, which it may not.
@@ -103,9 +75,9 @@ func ReadRemedy(path string) string {
 	}
 	blocked, st := nearest(path)
 	if blocked != path {
-		return grant(blocked, &st, "x", groupSearch)
+		return grant(blocked, &st, "x")
 	}
-	return grant(blocked, &st, "r", groupRead)
+	return grant(blocked, &st, "r")
 }
 
 // nearest returns the path or, if Aegis may not look it up, the nearest directory above that it can see.
@@ -117,21 +89,22 @@ func nearest(path string) (string, unix.Stat_t) {
 	return path, st
 }
 
-// grant returns what gives Aegis a permission on a file or directory; for its group, that is bits of the
-// mode. It takes the file from nobody, and opens it only to Aegis and the file's own group.
-func grant(path string, st *unix.Stat_t, permission string, bits uint32) string {
+// grant returns what gives Aegis a permission: r for a file, rx for the directory of sockets, x for another
+// directory. It takes the file from nobody, and opens it only to Aegis and the file's own group.
+func grant(path string, st *unix.Stat_t, permission string) string {
 	file, user := ShellQuote(path), userName(uint32(os.Geteuid()))
-	unshared := st.Gid == 0 || st.Mode&groupBits == 0
+	bits := map[string]uint32{"r": 0o040, "rx": 0o050, "x": 0o010}[permission]
+	shared := st.Gid != 0 && st.Mode&0o070 != 0 // by members of its group
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
 		return "chmod u+" + permission + " " + file
 	case isMember(st.Gid):
 		return "chmod g+" + permission + " " + file
-	case st.Mode&bits == bits && !unshared:
+	case shared && st.Mode&bits == bits:
 		return joinGroup(st.Gid)
-	case unshared && permission == "rx": // the directory of sockets, which services share
+	case !shared && permission == "rx":
 		return fmt.Sprintf("chgrp %s %s && chmod g+rxs %s", groupName(sharedGroup(st.Gid)), file, file)
-	case unshared && permission == "r" && st.Uid == 0:
+	case !shared && permission == "r" && st.Uid == 0:
 		return "chown " + user + " " + file
 	}
 	return "setfacl -m u:" + user + ":" + permission + " " + file
