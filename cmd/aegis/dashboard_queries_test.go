@@ -27,8 +27,8 @@ func TestDashboard(t *testing.T) {
 		startService(t, dir, s)
 	}
 	startService(t, dir, sample{name: "stuck", handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })})
-	startService(t, dir, sample{name: "lost", handler: http.NotFoundHandler()})
-	stopGone := startService(t, dir, sample{name: "gone", handler: printerfacts()})
+	startService(t, dir, sample{name: "lost", handler: http.NotFound})
+	stopGone := startService(t, dir, sample{name: "gone", handler: samples[0].handler})
 
 	varlinkdir := t.TempDir()
 	serveUnits(t, filepath.Join(varlinkdir, "io.systemd.Manager"))

@@ -14,9 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // demo runs sample services, good and bad ones, with Aegis in front.
@@ -62,39 +59,22 @@ func demo(args []string, p process) error {
 type sample struct {
 	name    string
 	about   string
-	handler http.Handler // nil for one that died and left its socket behind
+	handler http.HandlerFunc // nil for one that died and left its socket behind
 }
 
 var samples = []sample{
-	{"printerfacts", "a service with client_golang", printerfacts()},
-	{"sloth", "a slow service: two seconds", http.HandlerFunc(sloth)},
-	{"website", "a service that responds with HTML", http.HandlerFunc(website)},
+	{"printerfacts", "a service that is fine", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "# HELP printerfacts_facts_served_total Facts about printers served so far.\n"+
+			"# TYPE printerfacts_facts_served_total counter\nprinterfacts_facts_served_total 42\n")
+	}},
+	{"sloth", "a slow service: two seconds", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(2 * time.Second)
+		fmt.Fprint(w, "# TYPE sloth_hurry gauge\nsloth_hurry 0\n")
+	}},
+	{"website", "a service that responds with HTML", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "<h1>Welcome</h1>\n")
+	}},
 	{"leftover", "a service that died and left its socket behind", nil},
-}
-
-func printerfacts() http.Handler {
-	registry := prometheus.NewRegistry()
-	facts := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "printerfacts_facts_served_total",
-		Help: "Facts about printers served so far.",
-	})
-	facts.Add(42)
-	registry.MustRegister(facts)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-}
-
-func sloth(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-time.After(2 * time.Second):
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		fmt.Fprintln(w, "# TYPE sloth_hurry gauge\nsloth_hurry 0")
-	case <-r.Context().Done():
-	}
-}
-
-func website(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/html")
-	fmt.Fprintln(w, "<h1>Welcome</h1>")
 }
 
 // start runs s on a socket in dir until the program ends.

@@ -61,7 +61,7 @@ func sampleDirectory(t *testing.T) string {
 	dir := t.TempDir()
 	recordingService(t, dir, "svc")
 	recordingService(t, dir, "other")
-	startService(t, dir, sample{name: "sloth", handler: http.HandlerFunc(sloth)})
+	startService(t, dir, sample{name: "sloth", handler: samples[1].handler})
 	body := bytes.Repeat([]byte("x 1\n"), 1<<20)
 	startService(t, dir, sample{name: "large", handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
