@@ -10,7 +10,7 @@ func TestReplicas(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	recordingService(t, dir, "worker@1")
-	stop := startService(t, dir, sample{name: "worker@2", handler: printerfacts()})
+	stop := startService(t, dir, sample{name: "worker@2", handler: samples[0].handler})
 	config := writeFile(t, t.TempDir(), "targets.yml", `
 targets:
   worker@1:
