@@ -28,8 +28,9 @@ var (
 
 // errNoResponse is the detail of an ErrTruncated if the connection ended before the first
 // byte of a response.
-var errNoResponse = errors.New("the service closed the connection without a response; " +
-	"check its log, and that it does not require TLS")
+var errNoResponse = errors.New("the service closed the connection without a response; check its log, " +
+	"and that it speaks plain HTTP: servers of FastCGI (PHP-FPM), uwsgi, HTTP/2, Redis and PostgreSQL end like this, " +
+	"and those that require TLS or the PROXY protocol")
 
 // readError turns err, of reading the response, into one of the errors above.
 func (rt *roundTrip) readError(err error) error {
@@ -39,7 +40,10 @@ func (rt *roundTrip) readError(err error) error {
 	case rt.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return rt.timeoutError()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		if rt.received == 0 {
+		switch {
+		case rt.received == 0 && rt.req.Protocol != HTTP:
+			return rt.truncatedError("before its metrics")
+		case rt.received == 0:
 			return fmt.Errorf("%w: %w%s", ErrTruncated, errNoResponse, rt.req.hostAdvice())
 		}
 		return rt.truncatedError("before the end of its response")
@@ -67,7 +71,10 @@ func (rt *roundTrip) timeoutError() error {
 	advice := "if the service is slow rather than stuck, " + rt.req.timeoutAdvice
 	if rt.received == 0 {
 		received = "nothing"
-		if rt.req.Protocol == Raw {
+		switch rt.req.Protocol {
+		case HTTP:
+			advice += "; a Varlink service waits for Varlink: set protocol: varlink in the targets file"
+		case Raw:
 			advice = "if the service waits for an HTTP request, remove protocol: raw from the targets file"
 		}
 	}

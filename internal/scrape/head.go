@@ -46,16 +46,8 @@ func (rt *roundTrip) readHead() (responseHead, error) {
 	return responseHead{}, invalidf("it sent more than %d interim responses (1xx)", limits.MaxInterimResponses)
 }
 
-// tlsAlert is how a TLS server's reply to plain HTTP begins (RFC 8446 section 5.1).
-var tlsAlert = []byte("\x15\x03")
-
-const speaksTLS = "it speaks TLS, which a Unix socket does not need; have the service speak plain HTTP on it"
-
 func (rt *roundTrip) readOneHead() (responseHead, error) {
 	line, err := rt.readLine()
-	if bytes.HasPrefix(rt.buf[:rt.end], tlsAlert) {
-		return responseHead{}, invalidf(speaksTLS)
-	}
 	if err != nil {
 		return responseHead{}, err
 	}
@@ -75,6 +67,11 @@ func (rt *roundTrip) readOneHead() (responseHead, error) {
 // while rt.buf is.
 func (rt *roundTrip) readLine() ([]byte, error) {
 	for searched := rt.start; ; {
+		if rt.start == 0 && rt.end > 0 && rt.buf[0] != 'H' {
+			if err := checkProtocol(rt.buf[:rt.end]); err != nil {
+				return nil, err
+			}
+		}
 		if i := bytes.IndexByte(rt.buf[searched:rt.end], '\n'); i >= 0 {
 			line := rt.buf[rt.start : searched+i]
 			rt.start = searched + i + 1

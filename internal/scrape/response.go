@@ -3,6 +3,7 @@ package scrape
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -113,9 +114,13 @@ func (r *Response) readMore() error {
 		return nil
 	}
 	if err != nil {
-		return r.rt.readError(err)
+		err = r.rt.readError(err)
 	}
-	return nil
+	if errors.Is(err, ErrTimeout) && r.body.untilEOF && r.isText() && r.checkTextEnd() == nil {
+		return invalidf("it has sent complete lines, but keeps the connection open, and nothing else ends a response " +
+			"without a length; have the service close it or, over HTTP, send Content-Length or chunks")
+	}
+	return err
 }
 
 // WriteTo writes the body to w and returns how many bytes it wrote. It can be called once.

@@ -91,7 +91,7 @@ func TestFailures(t *testing.T) {
 		{"HTML after a head that fills its buffer", okLine + plainType + paddingField(limits.BufferSize-len(okLine+plainType)-2) + "\r\n<html>", ErrNotMetrics, "HTML"},
 
 		{"control character in the type", okLine + "Content-Type: text/plain; a=\x01\r\nContent-Length: 0\r\n\r\n", ErrInvalid, ""},
-		{"not HTTP", "SSH-2.0-OpenSSH_9.2\r\n", ErrInvalid, "malformed HTTP"},
+		{"not HTTP", "* OK ready\r\n", ErrInvalid, "malformed HTTP"},
 		{"escape sequences", "\x1b[2J\x07 evil\r\n\r\n", ErrInvalid, ""},
 		{"HTTP/2", "HTTP/2.0 200 OK\r\n\r\n", ErrInvalid, "HTTP/2.0"},
 		{"switching protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", ErrInvalid, ""},
@@ -101,7 +101,7 @@ func TestFailures(t *testing.T) {
 		{"bad chunk", okLine + plainType + chunkedCoding + "\r\nzz\r\nx 1\n\r\n0\r\n\r\n", ErrInvalid, ""},
 		{"head too large", okLine + "X: " + strings.Repeat("a", limits.MaxResponseHead) + "\r\n\r\n", ErrInvalid, "64 KiB"},
 
-		{"nothing", "", ErrTruncated, "without a response; check its log, and that it does not require TLS; the request named the Host aegis;"},
+		{"nothing", "", ErrTruncated, "require TLS or the PROXY protocol; the request named the Host aegis;"},
 		{"half a head", okLine + "Content-Ty", ErrTruncated, ""},
 		{"half a length", okLine + plainType + "Content-Length: 9\r\n\r\nx 1\n", ErrTruncated, ""},
 		{"half the chunks", okLine + plainType + chunkedCoding + "\r\n4\r\nx 1\n\r\n", ErrTruncated, ""},

@@ -194,7 +194,7 @@ func TestVarlinkFailures(t *testing.T) {
 		"a huge message":            {repeat("{" + strings.Repeat(" ", 1<<20)), ErrInvalid, "larger than 64 KiB"},
 		"no NUL":                    {closes(`{"parameters":{"name":"svc.x","value":1}}`), ErrTruncated, "closed the connection after 41 bytes"},
 		"no end":                    {closes(value), ErrTruncated, "before the end"},
-		"nothing":                   {closes(""), ErrTruncated, "without a response"},
+		"nothing":                   {closes(""), ErrTruncated, "before its metrics"},
 		"an empty message":          {replies("\x00"), ErrInvalid, "does not speak Varlink"},
 		"HTTP":                      {closes("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"), ErrInvalid, `does not speak Varlink: it begins with "HTTP/1.1 400 Bad Req"`},
 		"no JSON":                   {replies("{x\x00"), ErrInvalid, "invalid character 'x'"},
