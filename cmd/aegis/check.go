@@ -101,13 +101,10 @@ func checkFiles(targetsFile, webFile string, readWeb func(string) (*auth.File, e
 	if err != nil {
 		return targets, err
 	}
-	expired := expiredCertificate(web)
-	warnings := expired
 	if web != nil {
-		warnings = append(warnings, unverifiedCertificates(targets, web)...)
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(options.Stderr, "aegis: %s: %s\n", w.subject, w.message)
+		for _, w := range fileWarnings(targets, web) {
+			fmt.Fprintf(options.Stderr, "aegis: %s: %s\n", w.subject, w.message)
+		}
 	}
 	notes := options.Stdout
 	if options.JSON {
@@ -119,7 +116,7 @@ func checkFiles(targetsFile, webFile string, readWeb func(string) (*auth.File, e
 	if webFile != "" {
 		fmt.Fprintf(notes, "%s: valid\n", webFile)
 	}
-	if len(expired) > 0 {
+	if web != nil && !web.CertificateExpiredAt().IsZero() {
 		return targets, check.ErrFindings
 	}
 	return targets, nil

@@ -42,6 +42,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	}
 	d.web = web.New(web.Config{
 		Targets: d.targets, Log: log, Registry: registry, Version: version, Revision: buildRevision(),
+		ExternalURL: s.externalURL,
 	})
 	if s.targetsFile != "" {
 		d.web.SetReloadError("targets", nil)
@@ -67,7 +68,7 @@ func (d *daemon) warn() {
 	if d.auth != nil {
 		webFile = d.auth.File()
 	}
-	for _, w := range append(unverifiedCertificates(d.targets.File(), webFile), expiredCertificate(webFile)...) {
+	for _, w := range fileWarnings(d.targets.File(), webFile) {
 		d.log.Warn(w.message, w.kind, w.subject)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func openListeners(s settings, log *slog.Logger) ([]net.Listener, error) {
 
 // listen returns a listener on hostport, the value of -hostport.
 func listen(hostport string) (net.Listener, error) {
-	_, port, err := net.SplitHostPort(hostport)
+	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
 		advice := ""
 		switch {
@@ -50,13 +51,27 @@ func listen(hostport string) (net.Listener, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return nil, fmt.Errorf("-hostport %q has no port from 0 to 65535: %w", hostport, errUsage)
 	}
+	network := "tcp"
+	if host == "0.0.0.0" {
+		network = "tcp4" // Go would listen on IPv6 too.
+	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false) // Its connections do not inherit the listener's socket options.
-	l, err := config.Listen(context.Background(), "tcp", hostport)
+	l, err := config.Listen(context.Background(), network, hostport)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", hostport, listenError(err))
 	}
 	return l, nil
+}
+
+// parseExternalURL parses the value of -web.external-url.
+func parseExternalURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery+u.Fragment != "" {
+		return nil, errors.New("use the URL where Prometheus reaches Aegis, such as https://host.example.org/aegis")
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	return u, nil
 }
 
 // listenError returns err, with what to do about it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"tulpa.dev/cadey/aegis/internal/auth"
@@ -22,6 +23,7 @@ type settings struct {
 	targets     targetsfile.File
 	webFile     *auth.File // nil for none
 	allow       []netip.Prefix
+	externalURL *url.URL // nil for none
 	level       slog.Level
 }
 
@@ -39,6 +41,10 @@ func serve(args []string, p process) error {
 	fs.Func("allow", "", func(list string) error {
 		prefixes, err := server.ParsePrefixes(list)
 		s.allow = append(s.allow, prefixes...)
+		return err
+	})
+	fs.Func("web.external-url", "", func(text string) (err error) {
+		s.externalURL, err = parseExternalURL(text)
 		return err
 	})
 	fs.Func("log.level", "", func(name string) (err error) {

@@ -27,6 +27,8 @@ Flags of serve:
                           as another path than /metrics (default: none)
   -web.config.file FILE   TLS, client certificates and passwords, in the format
                           of every Prometheus exporter (default: none, plain HTTP)
+  -web.external-url URL   where Prometheus reaches Aegis behind a reverse proxy,
+                          such as https://host.example.org/aegis; /-/sd lists it
   -log.level LEVEL        debug, info, warn or error (default info); debug logs
                           each scrape
 

@@ -38,7 +38,7 @@ func TestReloadOfTheWebFile(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ text, reason string }{
-		{"tls_server_config: {cert_fil: server.pem}\n", "field cert_fil not found"},
+		{"tls_server_config: {cert_fil: server.pem}\n", "unknown key .*cert_fil"},
 		{passwords, "has no TLS any more"},
 		{mutualTLS, "has no passwords any more"},
 		{passwords + serverTLS, "does not have client_auth_type: RequireAndVerifyClientCert any more"},

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -45,7 +47,7 @@ func readFile(path string, readTLS func(*File) error) (*File, error) {
 	}
 	f, err := read(path, readTLS)
 	if err != nil {
-		reason := strings.Join(strings.Fields(err.Error()), " ") // Some YAML errors span several lines.
+		reason := firstFault(err)
 		return nil, fmt.Errorf("reading -web.config.file %s: %s%s", path, reason, advice(reason))
 	}
 	return f, nil
@@ -133,6 +135,47 @@ func (f *File) validate() error {
 	return err
 }
 
+// unknownField matches what the YAML parser says about a key that a struct of the library lacks.
+var unknownField = regexp.MustCompile(`field (\S+) not found in type web\.(\w+)`)
+
+// wrongType replaces what the YAML parser says about a value that does not fit into a field of the library.
+var wrongType = strings.NewReplacer(
+	"cannot unmarshal !!seq", "the value is a list", "cannot unmarshal !!map", "the value is a mapping",
+	"cannot unmarshal !!str", "the value is", "cannot unmarshal !!int", "the value is",
+	" into string", ", and must be text", " into time.Duration", ", and must be a duration such as 1s",
+	" into int", ", and must be a number", " into bool", ", and must be true or false",
+	" into []string", ", and must be a list", " into web.", ", and must be a mapping of keys, a ",
+	" into map[string]config.Secret", `, and must be a mapping: write each user as NAME: "HASH"`,
+	" into map[string]string", ", and must be a mapping of names to values",
+)
+
+// firstFault returns the first of the faults in err, in one line. It names the keys that may stand where
+// another key does.
+func firstFault(err error) string {
+	reason := err.Error()
+	if faults, ok := errors.AsType[*yaml.TypeError](err); ok {
+		reason = faults.Errors[0]
+	}
+	reason = wrongType.Replace(strings.Join(strings.Fields(reason), " "))
+	return unknownField.ReplaceAllStringFunc(reason, func(text string) string {
+		match := unknownField.FindStringSubmatch(text)
+		return fmt.Sprintf("unknown key %q; the keys here are %s", match[1], strings.Join(keys[match[2]], ", "))
+	})
+}
+
+// keys has the keys of the library's structs, by their names.
+var keys = func() map[string][]string {
+	all := make(map[string][]string)
+	for _, of := range []any{exporterweb.Config{}, exporterweb.TLSConfig{}, exporterweb.HTTPConfig{}, exporterweb.RateLimiterConfig{}} {
+		t := reflect.TypeOf(of)
+		for field := range t.Fields() {
+			key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			all[t.Name()] = append(all[t.Name()], key)
+		}
+	}
+	return all
+}()
+
 // advice returns a clause that says what to do about reason, an error of the library or the YAML parser, or
 // an empty string.
 func advice(reason string) string {
@@ -142,14 +185,12 @@ func advice(reason string) string {
 	}
 	for _, known := range []struct{ part, advice string }{
 		{"bcrypt", "basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},
-		{"field targets not found", "this is a targets file, use it with -config.file"},
+		{`unknown key "targets"`, "this is a targets file, use it with -config.file"},
 		{"any PEM data in key input", "put the key itself under key, or its path under key_file"},
 		{"any PEM data in certificate", "put the certificate itself under cert, or its path under cert_file"},
 		{"private key does not match", "cert_file and key_file must belong to the same certificate"},
 		{"without a Client Auth Policy", "set client_auth_type: " + requireAndVerify},
 		{"unknown TLS version", "it must be TLS10, TLS11, TLS12 or TLS13"},
-		{"map[string]config.Secret", `write each user under basic_auth_users as NAME: "HASH"`},
-		{"in type web.Config", "use tls_server_config, http_server_config, basic_auth_users or rate_limit"},
 		{"cannot start any token", "indent with spaces, not tabs, and quote what begins with @, % or `"},
 	} {
 		if strings.Contains(reason, known.part) {
@@ -157,6 +198,11 @@ func advice(reason string) string {
 		}
 	}
 	return ""
+}
+
+// HasPlaintextPasswords reports whether clients send passwords without TLS.
+func (f *File) HasPlaintextPasswords() bool {
+	return len(f.config.Users) > 0 && !f.config.TLSConfig.IsEnabled()
 }
 
 // CertificatePath returns the path of the server certificate, empty if the web file contains it or has none.

@@ -22,13 +22,18 @@ func TestReadFileErrors(t *testing.T) {
 		{"empty file", "", "it turns nothing on; set tls_server_config or basic_auth_users, or leave out the flag for plain HTTP"},
 		{"no users", "basic_auth_users: {}", "it turns nothing on"},
 		{"only http2", "http_server_config: {http2: true}", "it turns nothing on"},
-		{"targets file", "targets: {}", "line 1: field targets not found in type web.Config; this is a targets file, use it with -config.file"},
-		{"unknown section", "users: {}", "field users not found in type web.Config; use tls_server_config,"},
-		{"unknown key", "tls_server_config:\n  cert_fil: server.pem", "line 2: field cert_fil not found"},
+		{"targets file", "targets: {}", `line 1: unknown key "targets"; the keys here are tls_server_config, http_server_config, rate_limit, basic_auth_users; this is a targets file, use it with -config.file`},
+		{"unknown section", "users: {}", `line 1: unknown key "users"; the keys here are tls_server_config, http_server_config, rate_limit, basic_auth_users`},
+		{"unknown key", "tls_server_config:\n  cert_fil: server.pem", `line 2: unknown key "cert_fil"; the keys here are cert, key, client_ca, cert_file,`},
+		{"two faults", "tls_server_config:\n  cert_fil: a\n  key_fil: b", `line 2: unknown key "cert_fil"`},
 		{"tab", "basic_auth_users:\n\tprometheus: x", "cannot start any token; indent with spaces"},
 		{"plain password", "basic_auth_users: {prometheus: open sesame}", "the value of prometheus is not a password hash"},
 		{"plain password, advice", "basic_auth_users: {prometheus: open sesame}", "; basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},
-		{"list of users", "basic_auth_users: [prometheus]", `; write each user under basic_auth_users as NAME: "HASH"`},
+		{"list of users", "basic_auth_users: [prometheus]", `line 1: the value is a list, and must be a mapping: write each user as NAME: "HASH"`},
+		{"no space after a user", "basic_auth_users:\n  prometheus:x", "line 2: the value is `prometh...`, and must be a mapping: write each user"},
+		{"list of certificates", "tls_server_config: {cert_file: [a]}", "line 1: the value is a list, and must be text"},
+		{"no mapping", "tls_server_config: on and on", "line 1: the value is `on and on`, and must be a mapping of keys, a TLSConfig"},
+		{"unknown duration", "rate_limit: {interval: soon}", "line 1: the value is `soon`, and must be a duration such as 1s"},
 		{"unknown header", "http_server_config: {headers: {Server: x}}", `HTTP header "Server" can not be configured`},
 		{"unknown version", serverTLS + "  min_version: TLS9", "unknown TLS version: TLS9; it must be TLS10,"},
 		{"unknown policy", serverTLS + "  client_auth_type: Yes", `unknown client_auth_type "Yes"; use RequireAndVerifyClientCert,`},
@@ -55,7 +60,7 @@ func TestReadFileErrors(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "reading -web.config.file "+path+": ") || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("%v, want %s", err, tt.want)
 			}
-			if strings.Contains(err.Error(), "\n") {
+			if strings.Contains(err.Error(), "\n") || strings.Count(err.Error(), "line ") > 1 {
 				t.Errorf("%q has several lines", err)
 			}
 		})

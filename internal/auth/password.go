@@ -20,8 +20,8 @@ import (
 // second of processor time, by design of bcrypt. So it runs once for the same credentials, once at a time
 // for each source prefix, and not for sources that have guessed too often.
 type passwordVerifier struct {
-	log      *slog.Logger
-	wrongLog limits.LogLimiter
+	log                  *slog.Logger
+	missingLog, wrongLog limits.LogLimiter
 
 	mu             sync.Mutex
 	pending        verifications
@@ -71,6 +71,9 @@ func newPasswordVerifier(log *slog.Logger) *passwordVerifier {
 func (p *passwordVerifier) verify(r *http.Request, f *File) error {
 	user, password, ok := r.BasicAuth()
 	if !ok {
+		if count, ok := p.missingLog.Allow(); ok {
+			p.log.Warn("request without a user and password", "address", r.RemoteAddr, "count", count)
+		}
 		return errWrongPassword
 	}
 	key := newCredentials(user, password, string(f.config.Users[user]))

@@ -173,9 +173,15 @@ func testWrongPasswords(t *testing.T) {
 	if len(p.guesses) != 1 {
 		t.Errorf("%d sources are counted, want 1: the others may guess again", len(p.guesses))
 	}
+	for range 2 {
+		if err := p.verify(httptest.NewRequest("GET", "/", nil), f); err != errWrongPassword {
+			t.Errorf("without a password: %v", err)
+		}
+	}
+	const noPassword = `level=WARN msg="request without a user and password" address=192.0.2.1:1234 count=1`
 	const line = `level=WARN msg="wrong user or password" user=prometheus address=[2001:db8::1]:1 count=1`
-	if !strings.Contains(log.String(), line) || strings.Count(log.String(), "\n") != 1 {
-		t.Errorf("want one line in the log: %s", log.String())
+	if !strings.Contains(log.String(), line) || !strings.Contains(log.String(), noPassword) || strings.Count(log.String(), "\n") != 2 {
+		t.Errorf("want a line of each kind in the log: %s", log.String())
 	}
 }
 

@@ -70,7 +70,7 @@ func TestCommandAs(t *testing.T) {
 	}
 	me := socketdir.CurrentUser()
 	got := adviseRunAs(denied, command)
-	if want := "permission denied to " + me + "; before you change anything, check as the service: " + command; !errors.Is(got, socketdir.ErrDenied) || got.Error() != want {
+	if want := "permission denied to this user; before you change anything, check as the service: " + command; !errors.Is(got, socketdir.ErrDenied) || got.Error() != want {
 		t.Errorf("as another user: %v, want %s", got, want)
 	}
 

@@ -133,9 +133,8 @@ func CommandAs(name string, args []string) string {
 
 // adviseRunAs returns err, without its advice if that is about this user's permissions and not the service's.
 func adviseRunAs(err error, runAs string) error {
-	if runAs == "" || !errors.Is(err, socketdir.ErrDenied) {
-		return err
+	if runAs != "" && errors.Is(err, socketdir.ErrDenied) {
+		err = fmt.Errorf("%w to this user; before you change anything, check as the service: %s", socketdir.ErrDenied, runAs)
 	}
-	return fmt.Errorf("%w to %s; before you change anything, check as the service: %s",
-		socketdir.ErrDenied, socketdir.CurrentUser(), runAs)
+	return err
 }

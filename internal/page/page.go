@@ -19,7 +19,8 @@ import (
 
 // Content is what the page shows.
 type Content struct {
-	Host      string    // HOST:PORT as the client named it; may be empty
+	Host      string    // HOST:PORT where the client reaches Aegis; may be empty
+	Version   string    // of Aegis
 	Dir       string    // the directory of sockets
 	AsOf      time.Time // when the rest was read
 	Err       error     // why the targets cannot be listed; nil if they can

@@ -20,16 +20,29 @@ func TestPage(t *testing.T) {
 		"<title>3 failing · Aegis on "+host+"</title>",
 		"9 sockets in "+dir+", as of", "2026-11-29 12:00:00 UTC",
 		"<b>9</b> total", "<b>3</b> failing", "<b>1</b> not scraped yet", "<b>5</b> fine", "<b>6</b> not served",
-		`<a href="/fine">fine</a>`, `<a href="/worker@1">worker@1</a>`,
+		`<a href="./fine">fine</a>`, `<a href="./worker@1">worker@1</a>`,
 		`<p class="reason">connection refused: nobody is listening on `+dir+`/stale.sock`,
 		"failed <time", "</summary>connection refused: nobody is listening on "+dir,
 		"<code>metrics.sock</code></th><td>/metrics is Aegis&#39; own page",
 		"<code>link.sock</code></th><td>"+dir+"/link.sock is a symlink",
 		"<code>&lt;img src=x onerror=alert(1)&gt;.sock</code></th><td>not a valid name",
+		"<caption>Sockets and their last scrapes</caption>", `Aegis 1.2.3 · <a href="https://tulpa.dev/cadey/aegis">documentation</a>`,
 		`<code>&#34;a\nb.sock&#34;</code>`, `<code>&#34;\u202ekcos.live.sock&#34;</code>`, `<code>&#34;\xff.sock&#34;</code>`,
 	)
 	if got := show(t, c, "").Code; got != http.StatusOK {
 		t.Errorf("status %d, want 200", got)
+	}
+}
+
+// A response with nothing in it is up in Prometheus, so nothing else shows it.
+func TestEmptyResponse(t *testing.T) {
+	c := many(0)
+	c.Targets = []target.Snapshot{fine("empty"), unscraped("new")}
+	c.Targets[0].Last.Bytes = 0
+	for name, want := range map[string]bool{"empty": true, "new": false} {
+		if got := strings.Contains(cells(t, c, name), "empty"); got != want {
+			t.Errorf("%s is shown as empty: %v", name, got)
+		}
 	}
 }
 
@@ -56,7 +69,7 @@ func TestNoSocketYet(t *testing.T) {
 // cells returns the text of the cells of a target's row after its state.
 func cells(t *testing.T, c Content, name string) string {
 	t.Helper()
-	_, row, ok := strings.Cut(show(t, c, "").Body.String(), `<a href="/`+name+`">`)
+	_, row, ok := strings.Cut(show(t, c, "").Body.String(), `<a href="./`+name+`">`)
 	if !ok {
 		t.Fatalf("no row for %s", name)
 	}
@@ -125,14 +138,14 @@ func TestTargetsFile(t *testing.T) {
 func TestNamesAreEscaped(t *testing.T) {
 	c := many(0)
 	c.Targets = []target.Snapshot{unscraped(`"><b>'&`)}
-	check(t, c, "", `<a href="/%22%3e%3cb%3e%27&amp;">&#34;&gt;&lt;b&gt;&#39;&amp;</a>`)
+	check(t, c, "", `<a href="./%22%3e%3cb%3e%27&amp;">&#34;&gt;&lt;b&gt;&#39;&amp;</a>`)
 }
 
 func TestQueryIsEscaped(t *testing.T) {
 	c := sample()
 	c.Targets = append(c.Targets, failing("svc", fmt.Errorf("%w: 302 Found, to \"><b>", scrape.ErrStatus)))
 	const query = "q=%22%3E%3Cb%3E"
-	check(t, c, query, `value="&#34;&gt;&lt;b&gt;"`, `href="/?desc=1&amp;q=%22%3E%3Cb%3E&amp;sort=size"`, `href="/svc"`)
+	check(t, c, query, `value="&#34;&gt;&lt;b&gt;"`, `href="./?desc=1&amp;q=%22%3E%3Cb%3E&amp;sort=size"`, `href="./svc"`)
 	if strings.Contains(show(t, c, query).Body.String(), `"><b>`+"\n") {
 		t.Error("a query is markup")
 	}
@@ -141,7 +154,7 @@ func TestQueryIsEscaped(t *testing.T) {
 // The tallies count and link to all targets, whatever the search.
 func TestTalliesCountAll(t *testing.T) {
 	check(t, sample(), "q=worker",
-		`<a href="/?state=failing"><b>3</b> failing`, `<a href="/#not-served"><b>6</b> not served`, "1 of 9 shown")
+		`<a href="./?state=failing"><b>3</b> failing`, `<a href="./#not-served"><b>6</b> not served`, "1 of 9 shown")
 	check(t, many(1200), "", "1,200 sockets in", "<b>1,200</b> total")
 }
 

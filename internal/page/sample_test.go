@@ -32,7 +32,7 @@ func sample() Content {
 	flaps := fine("flaps")
 	flaps.LastFailure = target.Outcome{At: asOf.Add(-2 * time.Hour), Result: target.Refused, Err: errRefused}
 	c := Content{
-		Host: host,
+		Host: host, Version: "1.2.3",
 		Dir:  dir,
 		AsOf: asOf,
 		Targets: []target.Snapshot{

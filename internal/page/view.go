@@ -94,7 +94,7 @@ func ParseView(q url.Values) (View, error) {
 	return v, nil
 }
 
-// href returns the URL of the page for v: ParseView of its query returns v.
+// href returns the URL of the page for v, relative to that of the page: ParseView of its query returns v.
 func (v View) href() string {
 	q := url.Values{}
 	if v.Query != "" {
@@ -112,7 +112,7 @@ func (v View) href() string {
 	if v.Page > 1 {
 		q.Set("page", strconv.Itoa(v.Page))
 	}
-	return "/?" + q.Encode()
+	return "./?" + q.Encode()
 }
 
 // choose returns the targets that v shows on all its pages, in its order. Those that were not

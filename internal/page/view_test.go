@@ -13,7 +13,7 @@ import (
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
-var rowLink = regexp.MustCompile(`<th scope="row"><a href="/([^"]*)">`)
+var rowLink = regexp.MustCompile(`<th scope="row"><a href="./([^"]*)">`)
 
 // names returns the targets that the page for a query shows.
 func names(t testing.TB, c Content, query string) []string {
@@ -87,7 +87,7 @@ func TestParseViewErrors(t *testing.T) {
 }
 
 func TestHref(t *testing.T) {
-	for _, href := range []string{"/?", "/?desc=1&page=3&q=a+b&sort=size&state=fine"} {
+	for _, href := range []string{"./?", "./?desc=1&page=3&q=a+b&sort=size&state=fine"} {
 		u, err := url.Parse(href)
 		if err != nil {
 			t.Fatal(err)
@@ -126,13 +126,13 @@ func TestPageLinks(t *testing.T) {
 	c := many(2*limits.MaxPageRows + 500)
 	const view = "q=s&sort=size&state=fine"
 	const previous, next = `rel="prev">previous</a>`, `rel="next">next</a>`
-	check(t, c, view, "Rows 1 to 1,000 of 2,500", `<a href="/?page=2&amp;q=s&amp;sort=size&amp;state=fine" `+next)
+	check(t, c, view, "Rows 1 to 1,000 of 2,500", `<a href="./?page=2&amp;q=s&amp;sort=size&amp;state=fine" `+next)
 	check(t, c, view+"&page=2", "Rows 1,001 to 2,000 of 2,500",
-		`<a href="/?q=s&amp;sort=size&amp;state=fine" `+previous,
-		`<a href="/?page=3&amp;q=s&amp;sort=size&amp;state=fine" `+next,
-		`<a href="/?q=s&amp;sort=name&amp;state=fine">Socket`) // Another order begins with its first page.
+		`<a href="./?q=s&amp;sort=size&amp;state=fine" `+previous,
+		`<a href="./?page=3&amp;q=s&amp;sort=size&amp;state=fine" `+next,
+		`<a href="./?q=s&amp;sort=name&amp;state=fine">Socket`) // Another order begins with its first page.
 	check(t, c, view+"&page=3", "Rows 2,001 to 2,500 of 2,500",
-		`<a href="/?page=2&amp;q=s&amp;sort=size&amp;state=fine" `+previous)
+		`<a href="./?page=2&amp;q=s&amp;sort=size&amp;state=fine" `+previous)
 	for _, tt := range []struct {
 		c               Content
 		query, unwanted string

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package rawsys makes system calls on non-blocking sockets and pipes without telling
 // Go's scheduler.
 //

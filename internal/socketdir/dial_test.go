@@ -25,6 +25,7 @@ func TestLookupAndDial(t *testing.T) {
 	join := func(name string) string { return filepath.Join(dir, name) }
 	for _, err := range []error{
 		os.Symlink(join("good.sock"), join("symlink.sock")),
+		os.Symlink("/etc/passwd", join("symlink-file.sock")),
 		os.Symlink(filepath.Join(outside, "secret.sock"), join("symlink-out.sock")),
 		os.Symlink(outside, join("outside")),
 		os.WriteFile(join("file.sock"), nil, 0o600),
@@ -54,8 +55,9 @@ func TestLookupAndDial(t *testing.T) {
 		{name: "outside/secret", err: ErrNotFound},
 		{name: "../" + filepath.Base(outside) + "/secret", err: ErrNotFound},
 		{name: "good\x00", err: ErrNotFound},
-		{name: "symlink", err: ErrNotSocket, text: "does not follow symlinks"},
-		{name: "symlink-out", err: ErrNotSocket, text: "does not follow symlinks"},
+		{name: "symlink", err: ErrNotSocket, text: "does not follow symlinks; set socket: \"" + join("good.sock") + "\" in the targets file"},
+		{name: "symlink-out", err: ErrNotSocket, text: "does not follow symlinks; set socket: \"" + filepath.Join(outside, "secret.sock") + "\" in"},
+		{name: "symlink-file", err: ErrNotSocket, text: "does not follow symlinks; let the service listen there itself"},
 		{name: "file", err: ErrNotSocket, text: "is a regular file"},
 		{name: "directory", err: ErrNotSocket, text: "is a directory"},
 		{name: "fifo", err: ErrNotSocket, text: "is a FIFO"},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,7 +84,12 @@ func (d Dir) checkKind(path string, mode uint32) error {
 	case unix.S_IFSOCK:
 		return nil
 	case unix.S_IFLNK:
-		return fmt.Errorf("%w: %s is a symlink, and Aegis does not follow symlinks; let the service listen there itself", ErrNotSocket, path)
+		advice := "let the service listen there itself"
+		real, _ := filepath.EvalSymlinks(path)
+		if st, err := os.Stat(real); err == nil && st.Mode().Type() == fs.ModeSocket {
+			advice = fmt.Sprintf("set socket: %q in the targets file", real)
+		}
+		return fmt.Errorf("%w: %s is a symlink, and Aegis does not follow symlinks; %s", ErrNotSocket, path, advice)
 	case unix.S_IFDIR:
 		kind = "directory"
 	case unix.S_IFIFO:

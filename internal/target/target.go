@@ -149,6 +149,8 @@ func Suggest(name string) string {
 		return "; use /" + rest + ", Aegis adds /metrics itself"
 	case name == reserved+suffix:
 		return "; a socket of that name is not served, since /metrics is Aegis' own page; let its service use another name"
+	case strings.HasPrefix(name, "-/") && strings.HasSuffix(name, "/"):
+		return "; leave out the slash at the end: /" + strings.TrimRight(name, "/")
 	case first == "-" || first == reserved || name == "sd":
 		return ownPages
 	case hasSlash && socketdir.ValidName(first) && (rest == "" || rest == "metrics"):

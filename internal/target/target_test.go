@@ -18,6 +18,7 @@ func TestSuggest(t *testing.T) {
 		"metrics.sock": "let its service use another name",
 		"metrics/":     "Aegis' own pages are",
 		"-/targets":    "Aegis' own pages are",
+		"-/sd/":        "; leave out the slash at the end: /-/sd",
 		"sd":           "Aegis' own pages are",
 	} {
 		got := Suggest(name)

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,33 @@ func TestDiscovery(t *testing.T) {
 	remove(t, a.dir)
 	if got := a.get("/-/sd"); got.StatusCode != 503 || !strings.Contains(got.body, a.dir) {
 		t.Errorf("without the directory: %d %q, want 503", got.StatusCode, got.body)
+	}
+}
+
+// Behind a reverse proxy, targets are where the proxy is. It may or may not remove the prefix of a path.
+func TestExternalURL(t *testing.T) {
+	a := start(t)
+	a.service("svc", oneSample)
+	a.service("aegis", oneSample)
+	a.Server.external = &url.URL{Scheme: "https", Host: "host.example.org", Path: "/aegis"}
+	a.Server.prefix = "/aegis/"
+	const want = `[{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/aegis","__scheme__":"https","job":"aegis"}},` +
+		`{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/svc","__scheme__":"https","job":"svc"}}]` + "\n"
+	for path, want := range map[string]string{
+		"/-/sd": want, "/aegis/-/sd": want,
+		"/svc": "x 1\n", "/aegis/svc": "x 1\n", "/aegis": "x 1\n", "/aegis/aegis": "x 1\n",
+	} {
+		if got := a.get(path); got.body != want {
+			t.Errorf("%s: %d %q, want %q", path, got.StatusCode, got.body, want)
+		}
+	}
+	for path, want := range map[string]int{"/aegis/": 200, "/": 200, "/aegissvc": 404, "/aegis//svc": 404, "/aegis/aegis/svc": 404, "//svc": 404} {
+		if got := a.get(path); got.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, got.StatusCode, want)
+		}
+	}
+	if page := a.get("/aegis/").body; !strings.Contains(page, "on host.example.org") || strings.Contains(page, `="/`) {
+		t.Errorf("the page has absolute links or another host:\n%s", page)
 	}
 }
 

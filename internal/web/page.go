@@ -34,7 +34,8 @@ func (s *Server) pageContent(r *http.Request) page.Content {
 	entries, err := s.targets.VisibleTo(r)
 	snapshots := s.targets.Snapshots(entries)
 	return page.Content{
-		Host:      requestedHost(r),
+		Host:      s.baseURL(r).Host,
+		Version:   s.version,
 		Dir:       s.targets.Dir().String(),
 		AsOf:      time.Now(),
 		Err:       err,

@@ -22,7 +22,7 @@ import (
 // row returns the text of the page's row of a target.
 func (a *aegis) row(name string) string {
 	a.t.Helper()
-	_, row, ok := strings.Cut(a.get("/").body, `<a href="/`+name+`">`)
+	_, row, ok := strings.Cut(a.get("/").body, `<a href="./`+name+`">`)
 	if !ok {
 		a.t.Fatalf("no row of %s", name)
 	}

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ type Config struct {
 	Registry *prometheus.Registry // of Aegis' own metrics
 	Version  string
 	Revision string
+	// ExternalURL is where clients reach Aegis, without a slash at its end; nil if they do at the address that
+	// they name.
+	ExternalURL *url.URL
 }
 
 // Server is the http.Handler for all URLs.
@@ -43,6 +47,9 @@ type Server struct {
 	targets  *target.Set
 	log      *slog.Logger
 	registry *prometheus.Registry
+	version  string
+	external *url.URL
+	prefix   string // of paths, ends in a slash; a proxy may have removed it
 	routes   map[string]http.HandlerFunc
 	reloads  *reloads
 }
@@ -50,7 +57,13 @@ type Server struct {
 // New returns a Server. It does not read the directory yet.
 func New(c Config) *Server {
 	registerMetrics(c.Registry, c.Version, c.Revision)
-	s := &Server{targets: c.Targets, log: c.Log, registry: c.Registry, reloads: newReloads(c.Registry)}
+	s := &Server{
+		targets: c.Targets, log: c.Log, registry: c.Registry, reloads: newReloads(c.Registry),
+		version: c.Version, external: c.ExternalURL, prefix: "/",
+	}
+	if s.external != nil {
+		s.prefix = s.external.Path + "/"
+	}
 	// Aegis' own pages by path, compared after one decoding. Every other path is a name.
 	s.routes = map[string]http.HandlerFunc{
 		"/":          limitConcurrency(limits.MaxPages, s.page),
@@ -77,11 +90,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, "the host or the query has spaces or control characters in it")
 		return
 	}
-	if own, ok := s.routes[r.URL.Path]; ok {
+	path := r.URL.Path
+	if strings.HasPrefix(path, s.prefix) {
+		path = path[len(s.prefix)-1:]
+	}
+	if own, ok := s.routes[path]; ok {
 		own(w, r)
 		return
 	}
-	s.relay(w, r, strings.TrimPrefix(r.URL.Path, "/"))
+	s.relay(w, r, strings.TrimPrefix(path, "/"))
 }
 
 // limitConcurrency runs h for at most n requests at once: each holds memory until its client has read the

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package limits
+
+var _ = Aegis_runs_only_on_Linux
