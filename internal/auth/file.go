@@ -18,6 +18,7 @@ import (
 	exporterweb "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"tulpa.dev/cadey/aegis/internal/socketdir"
@@ -179,9 +180,11 @@ var keys = func() map[string][]string {
 // advice returns a clause that says what to do about reason, an error of the library or the YAML parser, or
 // an empty string.
 func advice(reason string) string {
-	if before, _, denied := strings.Cut(reason, ": permission denied"); denied {
-		path := before[strings.LastIndex(before, "open ")+len("open "):]
-		return "; Aegis reads it as " + socketdir.CurrentUser() + ": " + socketdir.ReadRemedy(path)
+	for _, errno := range []error{unix.EACCES, unix.ENOENT} {
+		if before, _, found := strings.Cut(reason, ": "+errno.Error()); found {
+			path := before[strings.LastIndex(before, "open ")+len("open "):]
+			return socketdir.ReadRemedy(path, errno)
+		}
 	}
 	for _, known := range []struct{ part, advice string }{
 		{"bcrypt", "basic_auth_users needs hashes as htpasswd -nBC 10 NAME prints them"},

@@ -1,7 +1,9 @@
 package socketdir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,16 +70,23 @@ func (d Dir) searchDenied(path string) error {
 	return denied("looking up "+path+": the directory "+blocked, &st, needs, grant(blocked, &st, permission))
 }
 
-// ReadRemedy returns what lets Aegis read the file at path, which it may not.
-func ReadRemedy(path string) string {
+// ReadRemedy returns what to do about err, with which opening the file at path failed: what lets Aegis read it.
+// It returns an empty string if err is about something else.
+func ReadRemedy(path string, err error) string {
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
-	blocked, st := nearest(path)
-	if blocked != path {
-		return grant(blocked, &st, "x")
+	if hidden := checkHidden(path); hidden != nil {
+		return "; " + hidden.Error()
+	} else if !errors.Is(err, fs.ErrPermission) {
+		return ""
 	}
-	return grant(blocked, &st, "r")
+	blocked, st := nearest(path)
+	permission := "r"
+	if blocked != path {
+		permission = "x"
+	}
+	return fmt.Sprintf("; Aegis reads it as %s: %s", CurrentUser(), grant(blocked, &st, permission))
 }
 
 // nearest returns the path or, if Aegis may not look it up, the nearest directory above that it can see.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ func TestDenied(t *testing.T) {
 			fmt.Printf("%s: %v: %v\n", name, errors.Is(err, ErrDenied), err)
 		}
 		for _, path := range []string{"/root.yml", "/group.yml", "/root/key.pem"} {
-			fmt.Printf("reading %s: %s.\n", path, ReadRemedy(dir+path))
+			fmt.Printf("reading %s: %s.\n", path, ReadRemedy(dir+path, fs.ErrPermission))
 		}
 		return
 	}
@@ -53,9 +54,9 @@ func TestDenied(t *testing.T) {
 		"Aegis runs as user 4711, groups 4711",
 		"write permission on the socket: chgrp 4711 " + dir + "/locked.sock && chmod g+w " + dir + "/locked.sock; to make that permanent, set SupplementaryGroups=",
 		"open: false: <nil>",
-		"reading /root.yml: chown 4711 " + dir + "/root.yml.",
-		"reading /group.yml: usermod -aG 54321 4711, and start Aegis again.",
-		"reading /root/key.pem: setfacl -m u:4711:x " + dir + "/root.",
+		"reading /root.yml: ; Aegis reads it as user 4711, groups 4711: chown 4711 " + dir + "/root.yml.",
+		"reading /group.yml: ; Aegis reads it as user 4711, groups 4711: usermod -aG 54321 4711, and start Aegis again.",
+		"reading /root/key.pem: ; Aegis reads it as user 4711, groups 4711: setfacl -m u:4711:x " + dir + "/root.",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in:\n%s", want, out)

@@ -2,6 +2,7 @@ package socketdir
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 )
@@ -42,6 +43,18 @@ func TestCheckHidden(t *testing.T) {
 		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
+	}
+}
+
+// A file of the configuration may be hidden too: it seems to be missing.
+func TestReadRemedyOfAHiddenFile(t *testing.T) {
+	defer func(before func() string) { mountTable = before }(mountTable)
+	mountTable = func() string { return recordedMounts }
+	if got := ReadRemedy("/var/lib/aegis/web.yml", fs.ErrNotExist); !strings.HasPrefix(got, "; permission denied: Aegis' unit hides the host's /var,") {
+		t.Error(got)
+	}
+	if got := ReadRemedy("/etc/aegis/web.yml", fs.ErrNotExist); got != "" {
+		t.Error(got)
 	}
 }
 

@@ -4,7 +4,6 @@
 package targetsfile
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -117,11 +116,8 @@ func readText(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is a FIFO, which a reload cannot read again; use a regular file", path)
 	}
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%w; Aegis reads it as %s: %s", err, socketdir.CurrentUser(), socketdir.ReadRemedy(path))
-	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, socketdir.ReadRemedy(path, err))
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, limits.MaxTargetsFileSize+1))
