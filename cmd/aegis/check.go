@@ -64,8 +64,12 @@ func runCheck(args []string, p process) error {
 		return err
 	}
 	options.Names = fs.Args()
+	if *syntaxOnly && (len(options.Names) > 0 || *targetsFile+*webFile == "") {
+		return fmt.Errorf("-syntax-only checks a file, in -config.file or -web.config.file, and no target: %w", errUsage)
+	}
 	if *syntaxOnly {
-		return checkSyntax(*targetsFile, *webFile, options)
+		_, err := checkFiles(*targetsFile, *webFile, auth.CheckSyntax, options)
+		return err
 	}
 	if err := dirs.resolve(fs); err != nil {
 		return err
@@ -76,18 +80,6 @@ func runCheck(args []string, p process) error {
 	}
 	set := dirs.newSet(targets, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	return cmp.Or(check.Run(set, options), filesErr)
-}
-
-// checkSyntax checks the files, but neither the targets nor the files that the web file names.
-func checkSyntax(targetsFile, webFile string, options check.Options) error {
-	if len(options.Names) > 0 {
-		return fmt.Errorf("-syntax-only checks no targets; leave out %s: %w", options.Names[0], errUsage)
-	}
-	if targetsFile == "" && webFile == "" {
-		return fmt.Errorf("-syntax-only needs a file to check, in -config.file or -web.config.file: %w", errUsage)
-	}
-	_, err := checkFiles(targetsFile, webFile, auth.CheckSyntax, options)
-	return err
 }
 
 // checkFiles checks the files, of which readWeb reads the web file, and prints what it finds. It returns

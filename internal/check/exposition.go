@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
@@ -213,18 +214,13 @@ func (e *exposition) lint() (problems []problem) {
 		found[problem{Text: "its last line does not end in a line feed"}] = true
 		body = append(slices.Clone(body), '\n')
 	}
-	decoder := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeTextPlain))
-	for family := new(dto.MetricFamily); ; {
-		err := decoder.Decode(family)
-		if err == nil {
-			err = e.lintFamily(family, found)
-		}
-		if err == io.EOF {
-			break
-		} else if err != nil {
-			found[problem{Text: "not linted: " + err.Error()}] = true
-			break
-		}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	for _, family := range families {
+		err = cmp.Or(err, e.lintFamily(family, found))
+	}
+	if err != nil {
+		found[problem{Text: "not linted: " + err.Error()}] = true
 	}
 	return slices.SortedFunc(maps.Keys(found), func(a, b problem) int {
 		return cmp.Or(strings.Compare(a.Metric, b.Metric), strings.Compare(a.Text, b.Text))

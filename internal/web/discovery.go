@@ -63,7 +63,7 @@ func targetGroups(entries []target.Entry, base url.URL) []targetGroup {
 
 // baseURL returns where the client of r reaches Aegis: the external URL or, without one, the address in r.
 func (s *Server) baseURL(r *http.Request) url.URL {
-	if s.external != nil {
+	if s.external.Host != "" {
 		return *s.external
 	}
 	base := url.URL{Host: requestedHost(r)}

@@ -68,7 +68,6 @@ func TestExternalURL(t *testing.T) {
 	a.service("svc", oneSample)
 	a.service("aegis", oneSample)
 	a.Server.external = &url.URL{Scheme: "https", Host: "host.example.org", Path: "/aegis"}
-	a.Server.prefix = "/aegis/"
 	const want = `[{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/aegis","__scheme__":"https","job":"aegis"}},` +
 		`{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/svc","__scheme__":"https","job":"svc"}}]` + "\n"
 	for path, want := range map[string]string{

@@ -16,6 +16,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,8 +49,7 @@ type Server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	version  string
-	external *url.URL
-	prefix   string // of paths, ends in a slash; a proxy may have removed it
+	external *url.URL // without a Host if there is none
 	routes   map[string]http.HandlerFunc
 	reloads  *reloads
 }
@@ -59,10 +59,7 @@ func New(c Config) *Server {
 	registerMetrics(c.Registry, c.Version, c.Revision)
 	s := &Server{
 		targets: c.Targets, log: c.Log, registry: c.Registry, reloads: newReloads(c.Registry),
-		version: c.Version, external: c.ExternalURL, prefix: "/",
-	}
-	if s.external != nil {
-		s.prefix = s.external.Path + "/"
+		version: c.Version, external: cmp.Or(c.ExternalURL, new(url.URL)),
 	}
 	// Aegis' own pages by path, compared after one decoding. Every other path is a name.
 	s.routes = map[string]http.HandlerFunc{
@@ -91,8 +88,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := r.URL.Path
-	if strings.HasPrefix(path, s.prefix) {
-		path = path[len(s.prefix)-1:]
+	if rest := strings.TrimPrefix(path, s.external.Path); strings.HasPrefix(rest, "/") {
+		path = rest // A proxy may have removed the prefix already.
 	}
 	if own, ok := s.routes[path]; ok {
 		own(w, r)
