@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net"
@@ -27,6 +28,7 @@ func TestDashboard(t *testing.T) {
 		startService(t, dir, s)
 	}
 	startService(t, dir, sample{name: "stuck", handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })})
+	startService(t, dir, sample{name: "wrong", handler: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x one\n") }})
 	startService(t, dir, sample{name: "lost", handler: http.NotFound})
 	stopGone := startService(t, dir, sample{name: "gone", handler: samples[0].handler})
 
@@ -68,7 +70,8 @@ scrape_configs:
 			"Hosts: directory unreadable": {"1"},
 			"Hosts: reload failed":        {"1"},
 			"Targets: up":                 {"2"},
-			"Targets: down":               {"5"},
+			"Targets: down":               {"6"},
+			"Targets: not accepted":       {"1"},
 			"Targets: gone":               {"1"},
 			"Failed units: ":              {"1"},
 			"Units by state: {{state}}":   {"1", "1"},

@@ -74,6 +74,7 @@ in
     expected = [
       "AegisDown"
       "AegisTargetFailing"
+      "AegisTargetUnparsable"
       "AegisTargetGone"
       "AegisDirectoryUnreadable"
       "AegisConfigReloadFailed"
