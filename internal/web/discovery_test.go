@@ -64,10 +64,9 @@ func TestDiscovery(t *testing.T) {
 
 // Behind a reverse proxy, targets are where the proxy is. It may or may not remove the prefix of a path.
 func TestExternalURL(t *testing.T) {
-	a := start(t)
+	a := startBehind(t, &url.URL{Scheme: "https", Host: "host.example.org", Path: "/aegis"})
 	a.service("svc", oneSample)
 	a.service("aegis", oneSample)
-	a.Server.external = &url.URL{Scheme: "https", Host: "host.example.org", Path: "/aegis"}
 	const want = `[{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/aegis","__scheme__":"https","job":"aegis"}},` +
 		`{"targets":["host.example.org"],"labels":{"__metrics_path__":"/aegis/svc","__scheme__":"https","job":"svc"}}]` + "\n"
 	for path, want := range map[string]string{

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,12 @@ type aegis struct {
 // start serves an empty directory on loopback.
 func start(t testing.TB) *aegis {
 	t.Helper()
+	return startBehind(t, nil)
+}
+
+// startBehind is start behind a reverse proxy at external.
+func startBehind(t testing.TB, external *url.URL) *aegis {
+	t.Helper()
 	var config net.ListenConfig
 	config.SetMultipathTCP(false) // as the daemon does, so that buffers have their limits
 	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -47,7 +54,7 @@ func start(t testing.TB) *aegis {
 	log := slog.New(slog.NewTextHandler(a.log, nil))
 	registry := prometheus.NewRegistry()
 	targets := target.NewSet(socketdir.New(a.dir), targetsfile.File{}, log, registry)
-	a.Server = New(Config{Targets: targets, Log: log, Registry: registry, Version: "1.2.3", Revision: "abc"})
+	a.Server = New(Config{Targets: targets, Log: log, Registry: registry, Version: "1.2.3", Revision: "abc", ExternalURL: external})
 	a.conns = server.New(server.Config{Handler: a.Server, Log: log, Registry: registry})
 	go a.conns.Serve([]net.Listener{l})
 	t.Cleanup(a.conns.Close)
