@@ -22,6 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"tulpa.dev/cadey/aegis/internal/socketdir"
+	"tulpa.dev/cadey/aegis/internal/suggest"
 )
 
 // File is a web configuration file in exporter-toolkit's format, read and checked.
@@ -160,7 +161,11 @@ func firstFault(err error) string {
 	reason = wrongType.Replace(strings.Join(strings.Fields(reason), " "))
 	return unknownField.ReplaceAllStringFunc(reason, func(text string) string {
 		match := unknownField.FindStringSubmatch(text)
-		return fmt.Sprintf("unknown key %q; the keys here are %s", match[1], strings.Join(keys[match[2]], ", "))
+		known := keys[match[2]]
+		if nearest := suggest.Nearest(match[1], known); nearest != "" {
+			return fmt.Sprintf("unknown key %q; did you mean %s?", match[1], nearest)
+		}
+		return fmt.Sprintf("unknown key %q; the keys here are %s", match[1], strings.Join(known, ", "))
 	})
 }
 
