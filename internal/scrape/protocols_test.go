@@ -20,6 +20,7 @@ import (
 
 // A service that speaks another protocol is told apart by its first bytes, at once: it may keep the
 // connection open and send no line.
+// The bytes of nginx and OpenSSH are recorded, those of the others follow the specifications.
 func TestOtherProtocols(t *testing.T) {
 	for _, tt := range []struct{ name, beginning, want string }{
 		{"TLS", "\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS"},
