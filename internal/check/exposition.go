@@ -200,7 +200,7 @@ func (e *exposition) features() string {
 	return strings.Join(names, ",")
 }
 
-// lint returns what promlint finds in e, which has been parsed: each problem once.
+// lint returns what promlint finds in e, which has been parsed.
 func (e *exposition) lint() (problems []problem) {
 	if e.mediaType() != "text/plain" {
 		return []problem{{Text: "not linted: promlint reads only the text format"}}
@@ -209,50 +209,36 @@ func (e *exposition) lint() (problems []problem) {
 	if len(body) > limits.MaxLintBody {
 		return []problem{{Text: fmt.Sprintf("not linted: it is larger than %d MiB", limits.MaxLintBody>>20)}}
 	}
-	found := make(map[problem]bool)
 	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
-		found[problem{Text: "its last line does not end in a line feed"}] = true
+		problems = append(problems, problem{Text: "its last line does not end in a line feed"})
 		body = append(slices.Clone(body), '\n')
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
 	for _, family := range families {
-		err = cmp.Or(err, e.lintFamily(family, found))
+		family.Metric = withNewLabels(family.Metric)
 	}
-	if err != nil {
-		found[problem{Text: "not linted: " + err.Error()}] = true
+	found, lintErr := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint()
+	if err = cmp.Or(err, lintErr); err != nil {
+		problems = append(problems, problem{Text: "not linted: " + err.Error()})
 	}
-	return slices.SortedFunc(maps.Keys(found), func(a, b problem) int {
-		return cmp.Or(strings.Compare(a.Metric, b.Metric), strings.Compare(a.Text, b.Text))
-	})
+	for _, p := range slices.Compact(found) {
+		problems = append(problems, problem(p))
+	}
+	return problems
 }
 
-// lintFamily adds what promlint finds in family. Since promlint compares each series with every other one,
-// it gets them alone: those with new label names, and those that repeat another.
-func (e *exposition) lintFamily(family *dto.MetricFamily, found map[problem]bool) error {
-	lint := func(series ...*dto.Metric) {
-		family.Metric = series
-		problems, _ := promlint.NewWithMetricFamilies([]*dto.MetricFamily{family}).Lint() // fails only to read
-		for _, p := range problems {
-			found[problem(p)] = true
-		}
-	}
+// withNewLabels returns the first of the series with the same label names: promlint compares each series with
+// every other one, which takes forever, and complains about names only. The parser finds repeated series.
+func withNewLabels(all []*dto.Metric) []*dto.Metric {
 	seen := make(map[string]bool)
-	for _, s := range family.Metric {
-		if time.Now().After(e.deadline) {
-			return errTooSlow
+	return slices.DeleteFunc(all, func(series *dto.Metric) bool {
+		names := ""
+		for _, l := range series.Label {
+			names += l.GetName() + ","
 		}
-		names, pairs := "", ""
-		for _, l := range s.Label {
-			names += l.GetName() + "\xff"
-			pairs += l.GetName() + "\xfe" + l.GetValue() + "\xff"
-		}
-		if seen[pairs] {
-			lint(s, s)
-		} else if !seen[names] {
-			lint(s)
-		}
-		seen[names], seen[pairs] = true, true
-	}
-	return nil
+		before := seen[names]
+		seen[names] = true
+		return before
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -25,9 +24,6 @@ type data struct {
 
 	NotServedRows []target.Entry // those that match, at most limits.MaxPageRows
 	NotServedMore int            // how many more match
-
-	OwnershipErr error // why owners, groups and modes are unknown
-	HasHidden    bool  // an owner or group is socketdir.Hidden
 }
 
 // tally is a link to all targets in a state, with their number.
@@ -48,7 +44,6 @@ type heading struct {
 // row is a target as the page shows it.
 type row struct {
 	*target.Snapshot
-	socketdir.Ownership
 	asOf time.Time
 }
 
@@ -142,23 +137,5 @@ func (d *data) addRows() {
 	}
 	for _, t := range matching[start:end] {
 		d.Rows = append(d.Rows, row{Snapshot: t, asOf: d.AsOf})
-	}
-	d.addOwnership()
-}
-
-// addOwnership adds the owner, group and mode of each row's socket, unless they are unknown.
-func (d *data) addOwnership() {
-	if len(d.Rows) == 0 {
-		return
-	}
-	entries := make([]socketdir.Entry, len(d.Rows))
-	for i, r := range d.Rows {
-		entries[i] = r.Entry.Entry
-	}
-	all, err := d.Ownership(entries)
-	d.OwnershipErr = err
-	for i, o := range all {
-		d.Rows[i].Ownership = o
-		d.HasHidden = d.HasHidden || o.Owner == socketdir.Hidden || o.Group == socketdir.Hidden
 	}
 }

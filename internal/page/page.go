@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -27,10 +26,6 @@ type Content struct {
 	Targets   []target.Snapshot
 	NotServed []target.Entry // entries of the directory that are not served; Err says why
 	Alerts    []string       // a sentence for each configuration file that failed to reload
-
-	// Ownership returns the owner, group and mode of each entry. New calls it for the rows of
-	// one page only.
-	Ownership func([]socketdir.Entry) ([]socketdir.Ownership, error)
 }
 
 //go:embed page.html
@@ -53,7 +48,7 @@ type Page struct {
 	html   bytes.Buffer
 }
 
-// New returns the page of the part of c that v selects. It calls c.Ownership, which may block.
+// New returns the page of the part of c that v selects.
 func New(v View, c Content) *Page {
 	p := &Page{data: newData(v, c), status: http.StatusOK}
 	if c.Err != nil {

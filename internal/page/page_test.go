@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"tulpa.dev/cadey/aegis/internal/scrape"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -82,9 +80,9 @@ func cells(t *testing.T, c Content, name string) string {
 func TestRow(t *testing.T) {
 	c := sample()
 	for name, want := range map[string]string{
-		"new":  "– – – www-data within 0660",
-		"fine": "12 s ago 1.2 ms 29.3 KiB www-data within 0660",
-		"slow": "0 s ago 0 µs 0 B www-data within 0660",
+		"new":  "– – –",
+		"fine": "12 s ago 1.2 ms 29.3 KiB",
+		"slow": "0 s ago 0 µs 0 B",
 	} {
 		if got := cells(t, c, name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -96,29 +94,6 @@ func TestRow(t *testing.T) {
 		"since 2026-11-29 11:59:00 UTC",
 		"last scrape: "+scrape.ErrCanceled.Error()+"</p>",
 	)
-}
-
-func TestOwnership(t *testing.T) {
-	c := many(3)
-	c.Ownership = func(entries []socketdir.Entry) ([]socketdir.Ownership, error) {
-		if len(entries) != 3 || entries[2].File != "s0002.sock" {
-			t.Errorf("asked for %v, want the three rows", entries)
-		}
-		return []socketdir.Ownership{
-			{Owner: socketdir.Hidden, Group: "within", Mode: 0o4604}, {}, {Owner: "<b>", Group: "1000"},
-		}, nil
-	}
-	for name, want := range map[string]string{
-		"s0000": "KiB hidden within 4604", "s0001": "KiB – – –", "s0002": "KiB &lt;b&gt; 1000 0000",
-	} {
-		if got := cells(t, c, name); !strings.HasSuffix(got, want) {
-			t.Errorf("%s: %q, want %q at the end", name, got, want)
-		}
-	}
-	check(t, c, "", "is hidden if Aegis' user namespace")
-
-	c.Ownership = func([]socketdir.Entry) ([]socketdir.Ownership, error) { return nil, errors.New("the disk hangs") }
-	check(t, c, "", "Owners, groups and modes are unknown: the disk hangs", `<td>–</td><td>–</td><td>–</td>`)
 }
 
 func TestTargetsFile(t *testing.T) {

@@ -44,13 +44,6 @@ func sample() Content {
 			notServed("link.sock", fmt.Errorf("%w: %s/link.sock is a symlink", socketdir.ErrNotSocket, dir)),
 			notServed("metrics.sock", fmt.Errorf("%w: /metrics is Aegis' own page", socketdir.ErrNotSocket)),
 		},
-		Ownership: func(entries []socketdir.Entry) ([]socketdir.Ownership, error) {
-			all := make([]socketdir.Ownership, len(entries))
-			for i := range all {
-				all[i] = socketdir.Ownership{Owner: "www-data", Group: "within", Mode: 0o660}
-			}
-			return all, nil
-		},
 	}
 	for _, name := range hostileNames {
 		c.NotServed = append(c.NotServed, notServed(name, fmt.Errorf("%w: not a valid name", socketdir.ErrNotSocket)))

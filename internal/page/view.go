@@ -44,8 +44,7 @@ type column struct {
 
 const defaultSort = "state"
 
-// columns are in the order of the table. Owner, group and mode follow them there: they are read
-// for the rows of one page only, so the page cannot be sorted by them.
+// columns are in the order of the table.
 var columns = []column{
 	{Key: "name", Title: "Socket", compare: func(a, b *target.Snapshot) int {
 		return strings.Compare(a.Name, b.Name)

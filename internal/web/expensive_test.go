@@ -56,7 +56,6 @@ func TestFileSystemThatHangsHoldsNoSlot(t *testing.T) {
 		elsewhere bool // A socket outside of the directory hangs, and the directory does not.
 	}{
 		"page":        {"/", false},
-		"ownership":   {"/", true},
 		"discovery":   {"/-/sd", false},
 		"own metrics": {"/metrics", false},
 	} {

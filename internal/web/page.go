@@ -1,14 +1,11 @@
 package web
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"time"
 
-	"tulpa.dev/cadey/aegis/internal/limits"
 	"tulpa.dev/cadey/aegis/internal/page"
-	"tulpa.dev/cadey/aegis/internal/socketdir"
 	"tulpa.dev/cadey/aegis/internal/target"
 )
 
@@ -42,10 +39,5 @@ func (s *Server) pageContent(r *http.Request) page.Content {
 		Targets:   snapshots,
 		NotServed: slices.DeleteFunc(entries, func(e target.Entry) bool { return e.Err == nil }),
 		Alerts:    s.reloads.describe(reloadAlert),
-		Ownership: func(entries []socketdir.Entry) ([]socketdir.Ownership, error) {
-			ctx, cancel := context.WithTimeout(r.Context(), limits.ListTimeout)
-			defer cancel()
-			return s.targets.Dir().Ownership(ctx, entries)
-		},
 	}
 }
