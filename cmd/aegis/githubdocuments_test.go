@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -121,4 +122,35 @@ func TestNamedTests(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Every link from one document to another, or to a heading, leads somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for _, path := range documents(t) {
+		for _, link := range words(readDocument(t, path), `\]\(([^)\s]+)\)`) {
+			if strings.Contains(link, "://") {
+				continue
+			}
+			file, heading, _ := strings.Cut(link, "#")
+			linked := path
+			if file != "" {
+				linked = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, linked)); err != nil {
+				t.Errorf("%s links to %s: %v", path, link, err)
+			} else if heading != "" && !slices.Contains(headings(readDocument(t, linked)), heading) {
+				t.Errorf("%s links to %s, which has no such heading", path, link)
+			}
+		}
+	}
+}
+
+// headings returns the headings of a document as links name them.
+func headings(text string) (found []string) {
+	for _, heading := range words(text, `(?m)^#+ (.*)$`) {
+		heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading), "")
+		found = append(found, strings.ReplaceAll(heading, " ", "-"))
+	}
+	return found
 }
