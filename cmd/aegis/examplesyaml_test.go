@@ -191,7 +191,7 @@ func provideFiles(t *testing.T, dir, text string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range words(text, `\b`+key+`:\s*(?:\n\s*- |\[)?"?([^\s",\]}]+)`) {
+		for _, path := range words(text, `\b`+key+`:\s*(?:- |\[)?"?([^\s",\]}]+)`) {
 			inDir := filepath.Join(dir, path)
 			if err := os.MkdirAll(filepath.Dir(inDir), 0o755); err != nil {
 				t.Fatal(err)

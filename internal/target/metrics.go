@@ -57,7 +57,7 @@ func newMetrics(s *Set, registry prometheus.Registerer) *metrics {
 		}),
 		sockets: register.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "aegis_sockets",
-			Help: "Sockets that are served; absent while the directory cannot be read.",
+			Help: "Targets that are served; absent while the directory cannot be read.",
 		}, nil),
 	}
 }
