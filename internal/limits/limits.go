@@ -169,9 +169,11 @@ const (
 	// They mean nothing to a scrape, and no exporter sends any.
 	MaxChunkExtensionBytes = 2 << 10
 
-	// PeekTimeout is how long Aegis waits for the body of a response that it does not pass on, which may
-	// explain why: services on the same machine send it together with its head, or right after.
-	PeekTimeout = 100 * time.Millisecond
+	// PeekTimeout is how long Aegis reads the body of a response that it does not pass on, and
+	// MaxDiscardedBody how much of it: enough for any page of a service on the same machine, which may
+	// crash if nobody reads it.
+	PeekTimeout      = 100 * time.Millisecond
+	MaxDiscardedBody = 8 << 20
 
 	// BufferSize is the size of the buffers that responses are read into: most fit into
 	// one, with their head.
@@ -255,6 +257,10 @@ const (
 
 // Connections to services, and the directory of sockets.
 const (
+	// MaxBackendConnAge is how long a connection to a service serves scrapes. A service that is stopping
+	// may finish its connections first, while another process has taken over its socket.
+	MaxBackendConnAge = time.Second
+
 	// BackendIdleTimeout is how long an idle connection to a service is kept. Under load the
 	// next scrape finds it, and costs half. Many servers have few workers, or one, which an
 	// idle connection occupies: their users must not wait for Aegis to hang up.

@@ -109,6 +109,7 @@ type conn struct {
 	path   string       // of the socket
 	id     socketdir.ID // of the socket that was reached
 	pool   *pool
+	dialed time.Time
 	reused bool // it has served a scrape before
 
 	// Guarded by pool.mu, and set while the connection is idle.
@@ -128,7 +129,7 @@ func dial(ctx context.Context, s socketdir.Socket, p *pool) (*conn, error) {
 		return nil, err
 	}
 	p.open.Add(1)
-	return &conn{File: file, raw: raw, path: s.String(), id: id, pool: p}, nil
+	return &conn{File: file, raw: raw, path: s.String(), id: id, pool: p, dialed: time.Now()}, nil
 }
 
 func (c *conn) close() {

@@ -28,9 +28,9 @@ var (
 
 // errNoResponse is the detail of an ErrTruncated if the connection ended before the first
 // byte of a response.
-var errNoResponse = errors.New("the service closed the connection without a response; check its log, " +
-	"and that it speaks plain HTTP: servers of FastCGI (PHP-FPM), uwsgi, HTTP/2, Redis and PostgreSQL end like this, " +
-	"and those that require TLS or the PROXY protocol")
+var errNoResponse = errors.New("the service closed the connection without a response; check its log, whether it is " +
+	"at a limit of connections, and if it forwards them, whether the program behind it listens; a server that requires " +
+	"TLS, the PROXY protocol, FastCGI, uwsgi, HTTP/2, Redis or PostgreSQL ends like this too")
 
 // readError turns err, of reading the response, into one of the errors above.
 func (rt *roundTrip) readError(err error) error {

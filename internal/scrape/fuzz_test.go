@@ -24,7 +24,7 @@ func connected(t testing.TB) (c *conn, peer int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &conn{File: file, raw: raw, pool: new(pool)}, fds[1]
+	return &conn{File: file, raw: raw, pool: new(pool), dialed: time.Now()}, fds[1]
 }
 
 // getRequest is what net/http needs to know of the request to read a response.

@@ -164,6 +164,8 @@ func (h *responseHead) validateFraming() error {
 
 const noCredentials = "its metrics need credentials, and Aegis passes none on"
 
+const forbidden = "either " + noCredentials + ", or its address rules lack the socket (nginx: allow unix:)"
+
 // StatusError is an ErrStatus.
 type StatusError struct {
 	error
@@ -188,27 +190,38 @@ func (rt *roundTrip) statusError(h responseHead) error {
 	case http.StatusUnauthorized:
 		advice = noCredentials
 	case http.StatusForbidden:
-		advice = noCredentials + "; or its address rules lack the socket (nginx: allow unix:)" + rt.req.hostAdvice()
+		advice = forbidden + rt.req.hostAdvice()
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		advice = fmt.Sprintf("it is a redirect to %q, and Aegis follows none; %s", printable(h.location), pathAdvice)
 	}
 	line, _, _ := bytes.Cut(bytes.TrimSpace(body), []byte("\n"))
+	if bytes.HasPrefix(line, []byte("<")) { // HTML explains nothing in its first line.
+		line = nil
+	}
 	err := fmt.Errorf("%w: GET %s returned %d %s; %s", ErrStatus, path, h.status, http.StatusText(h.status), advice)
 	return &StatusError{err, printable(string(bytes.TrimSpace(line)))}
 }
 
-// peekBody returns the beginning of the body that follows h: what has arrived, or what arrives next.
-func (rt *roundTrip) peekBody(h responseHead) []byte {
-	if rt.start == rt.end && rt.end < len(rt.buf) && h.length != 0 {
-		rt.conn.SetDeadline(time.Now().Add(limits.PeekTimeout))
-		rt.conn.raw.Read(rt.onMore)
+// peekBody returns the beginning of the body that follows h, sniffLen bytes at most. It reads as much of the
+// rest as comes within limits.PeekTimeout, because a service that is still writing when Aegis closes the
+// connection may be killed (SIGPIPE).
+func (rt *roundTrip) peekBody(h responseHead) (beginning []byte) {
+	body := newBodyDecoder(h)
+	rt.conn.SetDeadline(time.Now().Add(limits.PeekTimeout))
+	for h.status != http.StatusNoContent && rt.received < limits.MaxDiscardedBody {
+		b := rt.buf[rt.start:rt.end]
+		content, _, err := body.decode(b)
+		beginning = append(beginning, b[:min(content, sniffLen-len(beginning))]...)
+		if err != nil || body.done() {
+			break
+		}
+		rt.start, rt.end = 0, 0
+		if rt.conn.raw.Read(rt.onMore) != nil || rt.readErr != nil {
+			break
+		}
 	}
-	body := rt.buf[rt.start:rt.end]
-	if h.chunked {
-		_, body, _ = bytes.Cut(body, []byte("\n"))
-	}
-	return body
+	return beginning
 }
 
 // cutField returns the name and value of a field line (RFC 9112 section 5). It reports

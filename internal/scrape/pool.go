@@ -35,14 +35,19 @@ func (p *pool) get(path string) *conn {
 	return newest
 }
 
-// put keeps c for a later scrape.
+// put keeps c for a later scrape, unless it is limits.MaxBackendConnAge old.
 func (p *pool) put(c *conn) {
+	now := time.Now()
+	if now.Sub(c.dialed) >= limits.MaxBackendConnAge {
+		c.close()
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byPath == nil {
 		p.byPath = make(map[string][]*conn)
 	}
-	c.reused, c.idleSince, c.age = true, time.Now(), p.byAge.PushBack(c)
+	c.reused, c.idleSince, c.age = true, now, p.byAge.PushBack(c)
 	p.byPath[c.path] = append(p.byPath[c.path], c)
 	if p.sweeper == nil {
 		p.sweeper = time.AfterFunc(limits.BackendIdleTimeout, p.sweep)

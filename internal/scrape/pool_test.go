@@ -267,6 +267,21 @@ func addIdle(t *testing.T, c *Client, s *fakeService, n int) {
 	}
 }
 
+// A service that stops may finish its old connections first.
+func TestOldConnectionsAreNotKept(t *testing.T) {
+	c := newClient(t)
+	s := startService(t, t.TempDir(), respond(okResponse("x 1\n")))
+	conn, err := dial(t.Context(), s.socket(t), &c.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.dialed = time.Now().Add(-limits.MaxBackendConnAge)
+	c.pool.put(conn)
+	if n := c.Connections(); n != 0 {
+		t.Errorf("%d connections are kept, want none", n)
+	}
+}
+
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	c := newClient(t)
 	old, recent := startService(t, t.TempDir(), respondAndHang("")), startService(t, t.TempDir(), respondAndHang(""))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"unicode"
@@ -63,6 +64,36 @@ func TestResponses(t *testing.T) {
 	}
 }
 
+// A service that nobody reads from while it writes may be killed, so a body that is not passed on is read.
+func TestUnwantedBodyIsRead(t *testing.T) {
+	line := strings.Repeat("<p>not here</p>\n", 1000)
+	for name, head := range map[string]string{
+		"status":          "HTTP/1.1 404 Not Found\r\n\r\n",
+		"status, chunked": "HTTP/1.1 500 No\r\n" + chunkedCoding + "\r\n186a00\r\n",
+		"type":            okLine + "Content-Type: text/html\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			written := make(chan error, 1)
+			s := startService(t, t.TempDir(), func(c net.Conn, _ int) bool {
+				_, err := io.WriteString(c, head)
+				for range 100 {
+					if err == nil {
+						_, err = io.WriteString(c, line)
+					}
+				}
+				written <- err
+				return false
+			})
+			if _, _, err := s.scrape(t, newClient(t)); !errors.Is(err, ErrStatus) && !errors.Is(err, ErrNotMetrics) {
+				t.Error(err)
+			}
+			if err := <-written; err != nil {
+				t.Errorf("the service cannot write its body: %v", err)
+			}
+		})
+	}
+}
+
 func TestFailures(t *testing.T) {
 	interim := strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", limits.MaxInterimResponses+1)
 	for _, tt := range []struct {
@@ -101,7 +132,7 @@ func TestFailures(t *testing.T) {
 		{"bad chunk", okLine + plainType + chunkedCoding + "\r\nzz\r\nx 1\n\r\n0\r\n\r\n", ErrInvalid, ""},
 		{"head too large", okLine + "X: " + strings.Repeat("a", limits.MaxResponseHead) + "\r\n\r\n", ErrInvalid, "64 KiB"},
 
-		{"nothing", "", ErrTruncated, "require TLS or the PROXY protocol; the request named the Host aegis;"},
+		{"nothing", "", ErrTruncated, "ends like this too; the request named the Host aegis;"},
 		{"half a head", okLine + "Content-Ty", ErrTruncated, ""},
 		{"half a length", okLine + plainType + "Content-Length: 9\r\n\r\nx 1\n", ErrTruncated, ""},
 		{"half the chunks", okLine + plainType + chunkedCoding + "\r\n4\r\nx 1\n\r\n", ErrTruncated, ""},
