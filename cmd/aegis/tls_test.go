@@ -121,7 +121,9 @@ func requestAfterClose(t *testing.T, addr string, config *tls.Config) error {
 		t.Fatal(err)
 	}
 	raw.Control(func(fd uintptr) {
-		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, 10_000)
+		for err = unix.EINTR; err == unix.EINTR; { // A profiling or preemption signal may interrupt it.
+			_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, 10_000)
+		}
 	})
 	if err != nil {
 		t.Fatal(err)
