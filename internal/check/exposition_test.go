@@ -106,7 +106,7 @@ func TestFormats(t *testing.T) {
 				}
 				io.WriteString(w, tt.body)
 			})
-			got := reportsOf(t, dir, targetsfile.File{}, Options{Lint: true})[0]
+			got := reportsOf(t, dir, targetsfile.File{}, Options{Lint: true, Timeout: limits.MaxScrapeTimeout})[0]
 			if got.Result != tt.result || !strings.Contains(got.Error, tt.error) || got.samples != tt.samples || got.Features != tt.features || got.Bytes != len(tt.body) {
 				t.Errorf("%+v; want %s, %+v, %d bytes, error %q", got, tt.result, tt.samples, len(tt.body), tt.error)
 			}
