@@ -56,7 +56,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	})
 	d.warn()
 	for _, l := range listeners {
-		log.Info("serving", "address", l.Addr().String(), "sockdir", s.sockdir, "version", version)
+		log.Info("serving", "address", l.Addr().String(), "sockdir", d.targets.Directories(), "version", version)
 	}
 	go func() { d.ended <- d.server.Serve(listeners) }()
 	return d

@@ -221,9 +221,10 @@ const (
 	MaxVarlinkReply  = 4 << 20
 	MaxVarlinkValues = 30_000
 
-	// VarlinkPause follows each MaxVarlinkMessage of a reply, which take 2 ms to parse. Go looks for what others
-	// have sent only when nothing else can run, so it leaves time for that beside a few such replies.
-	VarlinkPause = 5 * time.Millisecond
+	// VarlinkPause follows each BufferSize of a reply that is larger than VarlinkPauseAfter, as none of systemd's
+	// is. They take 2 ms to parse, and Go looks for what others have sent only when nothing else can run.
+	VarlinkPause      = 5 * time.Millisecond
+	VarlinkPauseAfter = 256 << 10
 
 	// MaxVarlinkFamilies is how many names the metrics of a socket may have: some 60 in systemd.
 	MaxVarlinkFamilies = 500
@@ -234,8 +235,9 @@ const (
 	// MaxVarlinkText is the length of a name, and of the value of a label: a unit's name has up to 255 bytes.
 	MaxVarlinkText = 256
 
-	// MaxVarlinkServices is how many sockets' descriptions are kept: well above the eight of systemd.
-	MaxVarlinkServices = 64
+	// MaxVarlinkServices is how many sockets' descriptions are kept: well above the eight of systemd. Each takes
+	// some kilobytes, and half a megabyte if its service is hostile.
+	MaxVarlinkServices = 128
 )
 
 // Passwords.

@@ -79,8 +79,8 @@ func (c *Client) doVarlink(ctx context.Context, s socketdir.Socket, req Request)
 type varlinkConn struct {
 	roundTrip // for its errors
 	in        *bufio.Reader
-	paused    int64     // what had been received at the last pause
-	full      []*buffer // count as the memory of what was received
+	counted   int64     // bytes of what was received that full counts
+	full      []*buffer // count as the memory of the metrics and their text
 }
 
 // list returns the samples whose names begin with prefix, in any order.
@@ -127,16 +127,19 @@ func (v *varlinkConn) describe(samples []varlinkSample) (*descriptions, error) {
 func (v *varlinkConn) call(method string, maxReplies int, add func(varlinkMetric) error) error {
 	// If that fails, reading says why.
 	io.WriteString(v.conn, `{"method":"io.systemd.Metrics.`+method+`","parameters":{},"more":true}`+"\x00")
-	for range maxReplies {
+	for i := range maxReplies {
 		reply, err := v.read()
 		switch {
 		case err != nil:
 			return err
-		case reply.Error == "io.systemd.Metrics.NoSuchMetric": // There are none.
+		case i == 0 && !reply.Continues && reply.Error == "io.systemd.Metrics.NoSuchMetric": // There are none.
 			return nil
 		case reply.Error != "":
 			return fmt.Errorf("%w: the Varlink method %s returned %s; "+
 				"check that the service has the interface io.systemd.Metrics", ErrStatus, method, printable(reply.Error))
+		}
+		if reply.Parameters.Name == "" {
+			return invalidf("a reply to the Varlink method %s has no name", method)
 		}
 		err = add(reply.Parameters)
 		if err == nil && !reply.Continues && v.in.Buffered() > 0 {
@@ -149,7 +152,7 @@ func (v *varlinkConn) call(method string, maxReplies int, add func(varlinkMetric
 	return invalidf("it sends more than %d replies to the Varlink method %s", maxReplies, method)
 }
 
-// varlinkReply is a reply of List or Describe. Of a key that is there twice, the last one counts.
+// varlinkReply is a reply of List or Describe.
 type varlinkReply struct {
 	Error      string
 	Continues  bool
@@ -157,14 +160,19 @@ type varlinkReply struct {
 }
 
 func (v *varlinkConn) read() (reply varlinkReply, err error) {
-	if v.received-v.paused >= limits.MaxVarlinkMessage {
-		v.paused = v.received
-		time.Sleep(limits.VarlinkPause)
-		b, err := getBuffer()
-		if err != nil {
-			return reply, err
+	limits.Yield()
+	if v.received-v.counted >= limits.BufferSize {
+		v.counted = v.received
+		for range 2 { // Metrics and their text take twice the memory of the replies.
+			b, err := getBuffer()
+			if err != nil {
+				return reply, err
+			}
+			v.full = append(v.full, b)
 		}
-		v.full = append(v.full, b)
+		if v.received > limits.VarlinkPauseAfter {
+			time.Sleep(limits.VarlinkPause)
+		}
 	}
 	message, err := v.in.ReadSlice(0)
 	v.received += int64(len(message))

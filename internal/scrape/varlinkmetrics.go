@@ -60,7 +60,11 @@ func varlinkText(samples []varlinkSample, described map[string]description) (tex
 			if d.help != "" {
 				text = appendAll(text, "# HELP ", s.name, " ", strings.ReplaceAll(d.help, `\`, `\\`), "\n")
 			}
-			text = appendAll(text, "# TYPE ", s.name, " ", cmp.Or(d.kind, "untyped"), "\n")
+			kind := cmp.Or(d.kind, "untyped")
+			if s.name != textName.Replace(s.of) { // NAME_info is always 1.
+				kind = "gauge"
+			}
+			text = appendAll(text, "# TYPE ", s.name, " ", kind, "\n")
 		} else if s.labels == last.labels {
 			continue
 		}
@@ -92,10 +96,12 @@ func (m *varlinkMetric) sample() varlinkSample {
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		label := key
-		for labels[label] != "" || label == "object" || !isLabel(label) {
+		if labels[label] != "" || label == "object" || !isLabel(label) {
 			label = "field_" + notInLabel.ReplaceAllString(label, "_")
 		}
-		labels[label] = jsonText(m.Fields[key])
+		if labels[label] == "" {
+			labels[label] = jsonText(m.Fields[key])
+		}
 	}
 	fits := len(s.name) <= limits.MaxVarlinkText && model.LegacyValidation.IsValidMetricName(s.name)
 	var text []byte

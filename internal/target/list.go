@@ -69,6 +69,14 @@ func (s *Set) List(ctx context.Context) ([]Entry, error) {
 
 func (s *Set) hasVarlink() bool { return s.varlink.String() != "" }
 
+// Directories returns the paths of all directories of sockets, for people.
+func (s *Set) Directories() string {
+	if s.hasVarlink() {
+		return fmt.Sprintf("%s and %s", s.dir, s.varlink)
+	}
+	return s.dir.String()
+}
+
 // listDirectories returns the entries of both directories. The directory of sockets wins if both have a name.
 func (s *Set) listDirectories(ctx context.Context) ([]socketdir.Entry, error) {
 	entries, err := s.dir.List(ctx)
@@ -88,7 +96,7 @@ func (s *Set) listDirectories(ctx context.Context) ([]socketdir.Entry, error) {
 	}
 	for _, e := range varlink {
 		if e.Err == nil && inDir[e.Name] {
-			e.Err = fmt.Errorf("%w: %s has a socket of that name too, and that one is served (-sockdir wins)",
+			e.Err = fmt.Errorf("%w: %s has an entry of that name too, and that one counts (-sockdir wins)",
 				socketdir.ErrNotSocket, s.dir)
 		}
 		e.File = s.varlink.String() + "/" + e.File

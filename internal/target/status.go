@@ -84,11 +84,7 @@ func (s *Set) StatusLine(ctx context.Context) string {
 	if len(snapshots) == 1 {
 		noun = "socket"
 	}
-	line := fmt.Sprintf("%d %s in %s", len(snapshots), noun, s.dir)
-	if s.hasVarlink() {
-		line += " and " + s.varlink.String()
-	}
-	line += fmt.Sprintf("; %d fine", count[Fine])
+	line := fmt.Sprintf("%d %s in %s; %d fine", len(snapshots), noun, s.Directories(), count[Fine])
 	if n := count[Unscraped]; n > 0 {
 		line += fmt.Sprintf("; %d not scraped yet", n)
 	}

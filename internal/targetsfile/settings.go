@@ -81,6 +81,9 @@ func (t *Target) setProtocol(value *yaml.Node) *Fault {
 func (t *Target) setParams(value *yaml.Node) *Fault {
 	t.Params = make(map[string]string)
 	for key, param := range entries(value) {
+		if key.Value == "" {
+			return wrongValue(key.Line, "params has an empty name")
+		}
 		name := "params." + key.Value
 		if param.Kind == yaml.SequenceNode { // as Prometheus writes them
 			if n := len(param.Content); n != 1 {
