@@ -140,7 +140,7 @@ func TestVarlinkDirectory(t *testing.T) {
 		t.Errorf("discovery: %s", sd)
 	}
 	fetch("/", fmt.Sprintf("5 sockets, 1 in %s and 4 elsewhere", dir))
-	fetch("/", varlinkdir+"/io.example.Both</code></th><td>"+dir+" has a socket of that name too, and that one is served (-sockdir wins)")
+	fetch("/", varlinkdir+"/io.example.Both</code></th><td>"+dir+" has an entry of that name too, and that one counts (-sockdir wins)")
 
 	var out bytes.Buffer
 	if code := run(append([]string{"check"}, flags...), process{stdout: &out, stderr: &out}); code != 0 {
