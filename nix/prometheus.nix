@@ -7,11 +7,29 @@ let
   # The job name of Aegis' own metrics. alerts.json selects them by it.
   job = "aegis";
 
+  # A host name with a port. If it ends like an IPv4 address, it must be one.
+  isHostname =
+    host:
+    let
+      parts = builtins.match "([A-Za-z0-9]([A-Za-z0-9._-]*[.])?)?([A-Za-z0-9_-]+):([1-9][0-9]{0,4})" host;
+    in
+    parts != null
+    && builtins.match "[0-9]+" (lib.elemAt parts 2) == null
+    && lib.toIntBase10 (lib.elemAt parts 3) <= 65535;
+
   checked =
     host:
-    lib.throwIf (parseHostport host == null && builtins.match "[A-Za-z0-9][A-Za-z0-9._-]*:[0-9]{1,5}" host == null)
+    lib.throwIf (parseHostport host == null && !isHostname host)
       "aegis.lib.scrapeConfig: \"${host}\" in hosts is not an address with a port; write \"10.100.0.2:31337\", \"[fda2::2]:31337\" or \"host.example.org:31337\""
       host;
+
+  # Prometheus 3.15 and later scrapes the Unix socket that these labels name, on its own
+  # host. Without this, a compromised host could return them from discovery. Last, so
+  # that no other rule can create them afterwards.
+  dropSocketLabels = {
+    action = "labeldrop";
+    regex = "__unix_socket__|__vm_unix_socket__";
+  };
 in
 {
   # Returns one scrape configuration for every service on every host. Prometheus
@@ -22,29 +40,41 @@ in
   #   ];
   #
   # refreshInterval sets how often Prometheus queries each host for its targets. All
-  # other arguments, such as scrape_interval, become part of the scrape
-  # configuration. scheme and credentials apply to discovery too.
+  # other arguments, such as scrape_interval, become part of the scrape configuration.
+  # For a second call, for example with other credentials, set another job_name; Aegis'
+  # own metrics have the job "aegis" in both, which the alerts need.
+  #
+  # scheme, basic_auth and tls_config apply to discovery too. authorization and oauth2 do
+  # not, because NixOS' type of http_sd_configs lacks them; use basic_auth, which is what
+  # Aegis itself understands. If certificates or passwords are in files, NixOS cannot see
+  # them when it checks the configuration:
+  #
+  #   services.prometheus.checkConfig = "syntax-only";
   scrapeConfig =
     {
       hosts,
       refreshInterval ? "1m",
       scheme ? "http",
+      relabel_configs ? [ ],
       ...
     }@args:
     let
       credentials = lib.filterAttrs (
         name: _:
         builtins.elem name [
-          "authorization"
           "basic_auth"
-          "oauth2"
           "tls_config"
         ]
       ) args;
     in
     {
       job_name = job;
-      static_configs = [ { targets = map checked hosts; } ];
+      static_configs = [
+        {
+          targets = map checked hosts;
+          labels.job = job;
+        }
+      ];
       http_sd_configs = map (
         host:
         {
@@ -57,7 +87,10 @@ in
     // removeAttrs args [
       "hosts"
       "refreshInterval"
-    ];
+    ]
+    // {
+      relabel_configs = relabel_configs ++ [ dropSocketLabels ];
+    };
 
   # Returns the hosts for scrapeConfig: the hostport of each of the flake's
   # nixosConfigurations that enable Aegis. If the hostport is a wildcard address, it

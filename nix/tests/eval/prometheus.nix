@@ -10,6 +10,10 @@ let
   alerts =
     lib.concatMap (group: map (rule: rule.alert) group.rules)
       (lib.importJSON aegis.alertRules).groups;
+  drop = {
+    action = "labeldrop";
+    regex = "__unix_socket__|__vm_unix_socket__";
+  };
   throws = value: !(builtins.tryEval (builtins.deepSeq value value)).success;
 in
 {
@@ -30,8 +34,10 @@ in
             "[fda2::1]:31337"
             "host.example.org:31337"
           ];
+          labels.job = "aegis";
         }
       ];
+      relabel_configs = [ drop ];
       http_sd_configs = [
         {
           url = "http://[fda2::1]:31337/-/sd";
@@ -45,9 +51,98 @@ in
     };
   };
 
-  testScrapeConfigWithoutAPort = {
-    expr = throws (aegis.scrapeConfig { hosts = [ "host.example.org" ]; });
-    expected = true;
+  testHostsOfScrapeConfig = {
+    expr = map (host: throws (aegis.scrapeConfig { hosts = [ host ]; })) [
+      "10.100.0.2:31337"
+      "[fda2::1]:31337"
+      "host:65535"
+      "host_1.example.org:1"
+      "3.example.org:31337"
+      "host.example.org"
+      "host:0"
+      "host:99999"
+      "host:031337"
+      "10.0.0.999:31337"
+      "10.0.0:31337"
+      "fda2::1:31337"
+      "http://host:31337"
+      "host:31337/"
+    ];
+    expected = lib.genList (i: i >= 5) 14;
+  };
+
+  # Only what NixOS' type of http_sd_configs has goes there too.
+  testCredentials =
+    let
+      config = aegis.scrapeConfig {
+        hosts = [ "host:1" ];
+        scheme = "https";
+        basic_auth.username = "prometheus";
+        tls_config.ca_file = "/ca.pem";
+        authorization.credentials_file = "/token";
+        oauth2.client_id = "id";
+      };
+    in
+    {
+      expr = {
+        discovery = config.http_sd_configs;
+        scrapes = lib.getAttrs [
+          "scheme"
+          "basic_auth"
+          "tls_config"
+          "authorization"
+          "oauth2"
+        ] config;
+      };
+      expected = {
+        discovery = [
+          {
+            url = "https://host:1/-/sd";
+            refresh_interval = "1m";
+            basic_auth.username = "prometheus";
+            tls_config.ca_file = "/ca.pem";
+          }
+        ];
+        scrapes = {
+          scheme = "https";
+          basic_auth.username = "prometheus";
+          tls_config.ca_file = "/ca.pem";
+          authorization.credentials_file = "/token";
+          oauth2.client_id = "id";
+        };
+      };
+    };
+
+  # Aegis' own metrics have the same job in each call, and no other rule comes after the
+  # one that drops the labels.
+  testSecondCall = {
+    expr =
+      lib.getAttrs
+        [
+          "job_name"
+          "relabel_configs"
+          "static_configs"
+        ]
+        (
+          aegis.scrapeConfig {
+            hosts = [ "host:1" ];
+            job_name = "eu";
+            relabel_configs = [ { target_label = "region"; } ];
+          }
+        );
+    expected = {
+      job_name = "eu";
+      static_configs = [
+        {
+          targets = [ "host:1" ];
+          labels.job = "aegis";
+        }
+      ];
+      relabel_configs = [
+        { target_label = "region"; }
+        drop
+      ];
+    };
   };
 
   testHosts = {
