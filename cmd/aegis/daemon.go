@@ -55,6 +55,8 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 		Handler: d.web, Auth: d.auth, Allow: s.allow, Log: log, Registry: registry,
 	})
 	d.warn()
+	// A file system that hangs must not delay the start.
+	go func() { d.logWarnings(notSetgid(s.sockdir)) }()
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", d.targets.Directories(), "version", version)
 	}
@@ -68,7 +70,11 @@ func (d *daemon) warn() {
 	if d.auth != nil {
 		webFile = d.auth.File()
 	}
-	for _, w := range fileWarnings(d.targets.File(), webFile) {
+	d.logWarnings(fileWarnings(d.targets.File(), webFile))
+}
+
+func (d *daemon) logWarnings(warnings []warning) {
+	for _, w := range warnings {
 		d.log.Warn(w.message, w.kind, w.subject)
 	}
 }

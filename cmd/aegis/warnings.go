@@ -3,14 +3,15 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"tulpa.dev/cadey/aegis/internal/auth"
 	"tulpa.dev/cadey/aegis/internal/targetsfile"
 )
 
-// warning is about a configuration file that is valid and yet does not do what its author
-// wants. Its subject is a "target", a "certificate" or a "flag" (kind).
+// warning is about a configuration that is valid and yet does not do what its author wants.
+// Its subject is a "target", a "certificate", a "flag" or the "sockdir" (kind).
 type warning struct{ kind, subject, message string }
 
 // fileWarnings returns the warnings about both files; web may be nil.
@@ -30,4 +31,14 @@ func fileWarnings(targets targetsfile.File, web *auth.File) (warnings []warning)
 		}
 	}
 	return warnings
+}
+
+// notSetgid warns about a directory that services share through its group, unless it gives
+// that group to their sockets.
+func notSetgid(sockdir string) []warning {
+	info, err := os.Stat(sockdir)
+	if err != nil || info.Mode()&os.ModeSetgid != 0 || info.Mode().Perm()&0o020 == 0 {
+		return nil
+	}
+	return []warning{{"sockdir", sockdir, "the directory is not setgid, so a socket in it belongs to the group of its service, and Aegis may be denied; run chmod g+s"}}
 }
