@@ -91,7 +91,8 @@ let
     );
 in
 {
-  # Returns { host; port; wildcard; loopback; } of "ADDRESS:PORT", or null.
+  # Returns { address; host; port; family; wildcard; loopback; } of "ADDRESS:PORT", or
+  # null. host is the address as it stands in a URL.
   parseHostport =
     s:
     let
@@ -107,6 +108,8 @@ in
     else
       {
         inherit port;
+        address = bare;
+        family = if four != null then "IPv4" else "IPv6";
         host = if four != null then bare else "[${bare}]";
         wildcard = all (g: g == 0) groups;
         loopback =
@@ -124,6 +127,9 @@ in
               1
             ];
       };
+
+  # The family of a valid address or prefix.
+  familyOf = prefix: if lib.hasInfix ":" prefix then "IPv6" else "IPv4";
 
   # Says what is wrong with s as an address or a prefix, or returns null if it is
   # valid. It accepts what the -allow flag accepts.

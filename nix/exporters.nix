@@ -1,7 +1,6 @@
-# NixOS' exporters that can run behind Aegis. Their program accepts a listener from
-# systemd (--web.systemd-socket of Prometheus' exporter-toolkit), their NixOS module
-# has extraFlags, and they serve their metrics at /metrics. blackbox, json and snmp
-# are missing because they serve metrics at other paths, such as /probe.
+# NixOS' exporters that run on a socket behind Aegis. Their program accepts a listener from
+# systemd (--web.systemd-socket of Prometheus' exporter-toolkit) and is tested with it, and
+# their NixOS module has extraFlags. All others stay on loopback, behind a proxy.
 [
   "bind"
   "chrony"

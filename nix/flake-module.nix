@@ -1,5 +1,6 @@
 # The module with the flake's own package, which is built with the nixpkgs that it
-# was tested with and knows its revision.
+# was tested with and knows its revision. For systems that the flake does not build, such
+# as armv7l and riscv64, the user's nixpkgs builds it.
 aegis:
 { lib, pkgs, ... }:
 {
@@ -10,5 +11,6 @@ aegis:
   imports = [ ./module.nix ];
   within.services.aegis.package =
     lib.mkDefault
-      aegis.packages.${pkgs.stdenv.hostPlatform.system}.default;
+      aegis.packages.${pkgs.stdenv.hostPlatform.system}.default
+        or (aegis.overlays.default pkgs pkgs).aegis;
 }

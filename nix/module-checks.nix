@@ -1,13 +1,15 @@
 # Finds mistakes in the options at evaluation. Each message says what to do.
 { config, lib, ... }:
 let
+  inherit (lib) concatMap optional;
+
   cfg = config.within.services.aegis;
   option = "within.services.aegis";
 
-  inherit (import ./address.nix { inherit lib; }) parseHostport prefixProblem;
+  inherit (import ./address.nix { inherit lib; }) familyOf parseHostport prefixProblem;
+  inherit (import ./target-checks.nix { inherit lib; }) targetProblems;
   address = parseHostport cfg.hostport;
 
-  under = lib.any (dir: cfg.sockdir == dir || lib.hasPrefix "${dir}/" cfg.sockdir);
   service = config.systemd.services.aegis.serviceConfig;
   isOff =
     value:
@@ -18,125 +20,149 @@ let
       "off"
     ];
 
-  enabledExporters = lib.attrNames (lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters);
+  # Assertions that the service can see path, the value of the option called name.
+  # other says what to choose instead.
+  isVisible =
+    name: path: other:
+    let
+      under = lib.any (dir: path == dir || lib.hasPrefix "${dir}/" path);
+    in
+    [
+      {
+        assertion =
+          !under [
+            "/dev"
+            "/proc"
+            "/run/dbus"
+            "/run/user"
+            "/sys"
+          ];
+        message = ''
+          ${option}.${name} is "${path}", which the service cannot see.
+          Choose another ${other}.
+        '';
+      }
+      {
+        assertion =
+          under [
+            "/home"
+            "/root"
+          ]
+          -> isOff service.ProtectHome || service.ProtectHome == "read-only";
+        message = ''
+          ${option}.${name} is "${path}", but the service cannot see home directories (ProtectHome=true).
+          Choose another ${other}, or let the service see them:
+            systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
+        '';
+      }
+      {
+        assertion =
+          under [
+            "/tmp"
+            "/var/tmp"
+          ]
+          -> isOff service.PrivateTmp;
+        message = ''
+          ${option}.${name} is "${path}", but the service has its own /tmp and /var/tmp (PrivateTmp=).
+          Every user can create files there, so choose another ${other}. If you accept that, set:
+            systemd.services.aegis.serviceConfig.PrivateTmp = false;
+        '';
+      }
+    ];
 
-  badPrefixes = lib.filter (prefix: prefixProblem prefix != null) cfg.allowedScrapers;
-
-  allowingNobody = lib.attrNames (
-    lib.filterAttrs (
-      _: target: target.allow != null && target.allow.addresses == [ ] && target.allow.certificates == [ ]
-    ) cfg.targets
-  );
+  webFile = toString cfg.webConfigFile;
+  webFileOnTheHost = cfg.webConfigFile != null && !import ./in-store.nix cfg.webConfigFile;
 
   # Options that let other hosts connect. On a loopback address they have no effect.
   remoteOptions =
-    lib.optional cfg.openFirewall "openFirewall"
-    ++ lib.optional (cfg.firewallInterfaces != [ ]) "firewallInterfaces"
-    ++ lib.optional (cfg.allowedScrapers != [ ]) "allowedScrapers";
+    optional cfg.openFirewall "openFirewall"
+    ++ optional (cfg.firewallInterfaces != [ ]) "firewallInterfaces"
+    ++ optional (cfg.allowedScrapers != [ ]) "allowedScrapers";
+
+  # Prefixes that no address can match. [::] accepts both families.
+  otherFamily = lib.optionals (address != null && !address.loopback && address.host != "[::]") (
+    lib.filter (
+      prefix: prefixProblem prefix == null && familyOf prefix != address.family
+    ) cfg.allowedScrapers
+  );
+
+  certificateTargets = lib.attrNames (
+    lib.filterAttrs (_: target: (target.allow.certificates or [ ]) != [ ]) cfg.targets
+  );
 in
 {
-  assertions =
-    lib.optional (enabledExporters != [ ]) {
-      assertion = cfg.enable;
+  assertions = lib.optionals cfg.enable (
+    [
+      {
+        assertion = address != null;
+        message = ''
+          ${option}.hostport is "${cfg.hostport}", which is not an address with a port.
+          Write an IPv4 address and a port, such as "10.100.0.2:31337", or an IPv6 address in brackets and a port, such as
+          "[fda2::2]:31337". The port must be from 1 to 65535. Host names are not accepted.
+        '';
+      }
+      {
+        assertion = builtins.match "(/[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]*)+" cfg.sockdir != null;
+        message = ''
+          ${option}.sockdir is "${cfg.sockdir}", which is not a path that Aegis accepts.
+          Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
+          . _ - @ : + and none of its parts may begin with a dot.
+        '';
+      }
+      {
+        assertion = cfg.openFirewall -> cfg.firewallInterfaces == [ ];
+        message = ''
+          ${option}.openFirewall opens the port on every interface, but ${option}.firewallInterfaces only on ${lib.concatStringsSep ", " cfg.firewallInterfaces}.
+          Set only one of the two.
+        '';
+      }
+      {
+        # systemd expands %d to the directory of the service's credentials.
+        assertion = webFileOnTheHost -> builtins.match ''(%d)?(/[^/%$"'\[:cntrl:]]+)+'' webFile != null;
+        message = ''
+          ${option}.webConfigFile is ${builtins.toJSON webFile}, which is not a path that Aegis accepts.
+          Write an absolute path, such as "/etc/aegis/web.yml", or "%d/NAME" for a credential of the service. It may not contain
+          % otherwise, nor $, quotes, backslashes or line breaks.
+        '';
+      }
+    ]
+    ++ isVisible "sockdir" cfg.sockdir ''directory, such as "/srv/within/run"''
+    ++ lib.optionals webFileOnTheHost (isVisible "webConfigFile" webFile ''path, such as "/etc/aegis/web.yml"'')
+    ++ concatMap (
+      name:
+      isVisible "targets.${lib.strings.escapeNixIdentifier name}.socket" cfg.targets.${name}.socket
+        ''path, such as "/run/${name}/metrics.sock"''
+    ) (lib.attrNames (lib.filterAttrs (_: target: target.socket != null) cfg.targets))
+    ++ map (prefix: {
+      assertion = false;
       message = ''
-        ${option}.exporters.${lib.head enabledExporters}.enable runs the exporter behind Aegis, but Aegis is not enabled.
-        Set ${option}.enable = true, or use only services.prometheus.exporters.${lib.head enabledExporters}.
+        ${option}.allowedScrapers has "${prefix}", which ${prefixProblem prefix}.
       '';
-    }
-    ++ lib.optionals cfg.enable (
-      [
-        {
-          assertion = address != null;
-          message = ''
-            ${option}.hostport is "${cfg.hostport}", which is not an address with a port.
-            Write an IPv4 address and a port, such as "10.100.0.2:31337", or an IPv6 address in brackets and a port, such as
-            "[fda2::2]:31337". The port must be from 1 to 65535. Host names are not accepted.
-          '';
-        }
-        {
-          assertion = builtins.match "(/[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]*)+" cfg.sockdir != null;
-          message = ''
-            ${option}.sockdir is "${cfg.sockdir}", which is not a path that Aegis accepts.
-            Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
-            . _ - @ : + and none of its parts may begin with a dot.
-          '';
-        }
-        {
-          assertion =
-            !under [
-              "/dev"
-              "/proc"
-              "/run/dbus"
-              "/run/user"
-              "/sys"
-            ];
-          message = ''
-            ${option}.sockdir is "${cfg.sockdir}", which the service cannot see.
-            Choose another directory, such as "/srv/within/run" or "/run/metrics".
-          '';
-        }
-        {
-          assertion =
-            under [
-              "/home"
-              "/root"
-            ]
-            -> isOff service.ProtectHome || service.ProtectHome == "read-only";
-          message = ''
-            ${option}.sockdir is "${cfg.sockdir}", but the service cannot see home directories (ProtectHome=true).
-            Choose another directory, such as "/srv/within/run", or let the service see them:
-              systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
-          '';
-        }
-        {
-          assertion =
-            under [
-              "/tmp"
-              "/var/tmp"
-            ]
-            -> isOff service.PrivateTmp;
-          message = ''
-            ${option}.sockdir is "${cfg.sockdir}", but the service has its own /tmp and /var/tmp (PrivateTmp=).
-            Every user can create files there, so choose another directory, such as "/srv/within/run". If you accept that, set:
-              systemd.services.aegis.serviceConfig.PrivateTmp = false;
-          '';
-        }
-        {
-          assertion = cfg.openFirewall -> cfg.firewallInterfaces == [ ];
-          message = ''
-            ${option}.openFirewall opens the port on every interface, but ${option}.firewallInterfaces only on ${lib.concatStringsSep ", " cfg.firewallInterfaces}.
-            Set only one of the two.
-          '';
-        }
-      ]
-      ++ map (prefix: {
-        assertion = false;
-        message = ''
-          ${option}.allowedScrapers has "${prefix}", which ${prefixProblem prefix}.
-        '';
-      }) badPrefixes
-      ++ map (name: {
-        assertion = false;
-        message = ''
-          ${option}.targets.${name}.allow is empty, so nobody may scrape ${name}.
-          If everybody may, remove allow. If nobody may, set enabled = false instead.
-        '';
-      }) allowingNobody
-    );
+    }) (lib.filter (prefix: prefixProblem prefix != null) cfg.allowedScrapers)
+    ++ map (problem: {
+      assertion = false;
+      message = ''
+        ${option}.${problem.option} ${problem.problem}
+      '';
+    }) (targetProblems cfg.targets)
+  );
 
   warnings = lib.optionals cfg.enable (
-    lib.optional (address != null && address.loopback && remoteOptions != [ ]) ''
+    optional (address != null && address.loopback && remoteOptions != [ ]) ''
       ${option}.hostport is "${cfg.hostport}", which only this host can reach, so ${lib.concatStringsSep " and " remoteOptions} will have no effect.
       For a Prometheus on another host, set hostport to an address that it can reach.
     ''
-    ++ lib.concatMap (
-      name:
-      lib.optional config.services.prometheus.exporters.${name}.openFirewall ''
-        services.prometheus.exporters.${name}.openFirewall opens TCP port ${
-          toString config.services.prometheus.exporters.${name}.port
-        }, but the exporter no longer listens there:
-        ${option}.exporters.${name} moved it to ${cfg.sockdir}/${name}.sock.
-      ''
-    ) enabledExporters
+    ++ optional (address != null && address.family == "IPv6" && !config.networking.enableIPv6) ''
+      ${option}.hostport is "${cfg.hostport}", but networking.enableIPv6 is false, so nobody can connect.
+      Set hostport to an IPv4 address, such as "127.0.0.1:${toString address.port}".
+    ''
+    ++ optional (otherFamily != [ ]) ''
+      ${option}.allowedScrapers has ${lib.concatStringsSep " and " otherFamily}, but ${option}.hostport is "${cfg.hostport}", so no ${familyOf (lib.head otherFamily)} address matches.
+      Set hostport to "[::]:${toString address.port}", which accepts IPv4 and IPv6, or remove what cannot match.
+    ''
+    ++ optional (certificateTargets != [ ] && cfg.webConfigFile == null) ''
+      ${option}.targets.${lib.strings.escapeNixIdentifier (lib.head certificateTargets)}.allow names certificates, but ${option}.webConfigFile is not set, so Aegis verifies none.
+      Set webConfigFile to a file with client_auth_type: RequireAndVerifyClientCert.
+    ''
   );
 }

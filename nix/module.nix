@@ -20,45 +20,60 @@ let
 
   units = import ./units.nix {
     exe = lib.getExe cfg.package;
-    inherit (cfg) hostport sockdir;
+    inherit (cfg)
+      extraFlags
+      hostport
+      logLevel
+      sockdir
+      ;
     allow = cfg.allowedScrapers;
     targetsFile = if cfg.targets == { } then null else "/etc/${targetsFile}";
-    inherit (cfg) webConfigFile;
+    webConfigFile = if webFileInStore then "/etc/${webFile}" else cfg.webConfigFile;
     sockets = lib.concatMap (target: lib.optional (target.socket != null) target.socket) (
       lib.attrValues cfg.targets
     );
   };
 
-  targetsFile = "aegis/targets.yml";
+  # The program itself checks a file when the system is built, unless it is built for
+  # another kind of machine.
+  check =
+    arguments:
+    lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+      ${lib.getExe cfg.package} check -syntax-only ${arguments}
+    '';
 
-  # JSON is YAML. Options that are not set are left out.
-  targets = builtins.toJSON {
-    targets = lib.mapAttrs (
-      _: target:
-      lib.filterAttrs (_: value: value != null) (
-        target
-        // {
-          enabled = if target.enabled then null else false;
-          labels = if target.labels == { } then null else target.labels;
-        }
-      )
-    ) cfg.targets;
+  targetsFile = "aegis/targets.yml";
+  targets = pkgs.writeTextFile {
+    name = "aegis-targets.yml";
+    text = import ./targets-file.nix { inherit lib; } cfg.targets;
+    checkPhase = check ''-config.file "$target"'';
   };
+
+  # A web file of the store is linked in /etc, so that a change reloads Aegis instead of
+  # restarting it.
+  webFile = "aegis/web.yml";
+  webFileInStore = cfg.webConfigFile != null && import ./in-store.nix cfg.webConfigFile;
+  web = pkgs.runCommand "aegis-web.yml" { } ''
+    cp ${cfg.webConfigFile} $out
+    ${check "-web.config.file $out"}
+  '';
+
+  # The files of environment.etc that Aegis reads.
+  filesInEtc =
+    lib.optional (cfg.targets != { }) targetsFile
+    ++ lib.optional webFileInStore webFile
+    ++ lib.optional (!webFileInStore && config.environment.etc ? ${hostWebFile}) hostWebFile;
+  hostWebFile = lib.removePrefix "/etc/" (toString cfg.webConfigFile);
 
   # Lets users override these settings, for example in
   # systemd.services.aegis.serviceConfig, without mkForce.
   overridable = lib.mapAttrs (_: lib.mkDefault);
-
-  settingsOf =
-    socket:
-    builtins.hashString "sha256" (
-      builtins.toJSON { inherit (config.systemd.sockets.${socket}) listenStreams socketConfig; }
-    );
-
-  exporters = lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters;
 in
 {
-  imports = [ ./module-checks.nix ];
+  imports = [
+    ./module-checks.nix
+    ./module-exporters.nix
+  ];
 
   options.within.services.aegis = {
     enable = mkOption {
@@ -112,11 +127,15 @@ in
       example = "/run/metrics";
       description = ''
         The directory of sockets. If it does not exist, the module creates it with
-        mode 0770, owner root and group within. An existing directory is not changed.
-        To choose another mode, set your own tmpfiles rule, which takes precedence:
+        mode 2770, owner root and group within. The 2 (setgid) gives every socket in it
+        the group within, so that a service can join with
+        `SupplementaryGroups = [ "within" ]` and keep a group of its own for its other
+        files. An existing directory is not changed; Aegis logs a warning if it is not
+        setgid. To choose another mode, set your own tmpfiles rule, which takes
+        precedence:
 
         ```nix
-        systemd.tmpfiles.rules = [ "d /srv/within/run 0750 root within" ];
+        systemd.tmpfiles.rules = [ "d /srv/within/run 2750 root within" ];
         ```
 
         It may also be mounted later. The service cannot see /home, /root, /tmp and
@@ -185,140 +204,124 @@ in
     };
 
     webConfigFile = mkOption {
-      type = types.nullOr types.str;
+      type = types.nullOr (types.either types.path types.str);
       default = null;
       example = "/etc/aegis/web.yml";
       description = ''
         A file that turns on TLS, client certificates or passwords, in the
         [format](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md)
-        of every Prometheus exporter. The user `aegis` must be able to read it and the
-        files that it names. They must not be in /var or /home, which the service
-        cannot see. To use a key from there, let systemd pass it to the service:
+        of every Prometheus exporter.
+
+        A string is the path of a file on the host; nothing of it is copied. The user
+        `aegis` must be able to read it and the files that it names. A path of Nix, such
+        as `./web.yml` or `pkgs.writeText "web.yml" "…"`, is copied to the Nix store,
+        which everybody on the host can read, and linked as `/etc/aegis/web.yml`: it may
+        name keys, but it should not contain hashes of weak passwords. A change to it, or
+        to a file of {option}`environment.etc`, reloads Aegis.
+
+        The service cannot see /home, and of /var only what the options name. To use a
+        key from there, let systemd pass it to the service:
 
         ```nix
         systemd.services.aegis.serviceConfig.LoadCredential = [
+          "cert.pem:/var/lib/acme/example.org/cert.pem"
           "key.pem:/var/lib/acme/example.org/key.pem"
         ];
+        security.acme.certs."example.org".postRun = "systemctl try-restart aegis";
         ```
 
-        In the file, its path is then `/run/credentials/aegis.service/key.pem`.
-        systemd copies the key only when the service starts, so after a renewal run
-        `systemctl try-restart aegis`.
+        In the file, the paths are then `/run/credentials/aegis.service/cert.pem` and
+        `key.pem`; the file itself can be a credential too (`"%d/web.yml"`). systemd
+        copies credentials only when the service starts, so that a reload keeps the old
+        certificate; hence the restart, which loses no scrape. With systemd 260 or later
+        and `serviceConfig.RefreshOnReload = "credentials"`, `systemctl reload aegis` is
+        enough.
       '';
     };
 
-    exporters = lib.genAttrs (import ./exporters.nix) (name: {
-      enable = mkOption {
-        type = types.bool;
-        default = false;
-        example = true;
-        description = ''
-          Runs NixOS' {option}`services.prometheus.exporters.${name}` on the Unix
-          socket `${name}.sock` in {option}`sockdir` instead of a TCP port, so that
-          Prometheus scrapes it through Aegis as `GET /${name}`. Its other options work
-          as before:
+    logLevel = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "debug"
+          "info"
+          "warn"
+          "error"
+        ]
+      );
+      default = null;
+      example = "debug";
+      description = "The least severe messages to log; if not set, `info`.";
+    };
 
-          ```nix
-          within.services.aegis.exporters.${name}.enable = true;
-          services.prometheus.exporters.${name}.extraFlags = [ "--log.level=warn" ];
-          ```
-        '';
-      };
-    });
+    extraFlags = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "-web.external-url=https://host.example.org/aegis/" ];
+      description = "More flags for `aegis serve`, for what has no option.";
+    };
   };
 
-  config = lib.mkIf cfg.enable (
-    lib.mkMerge [
-      {
-        users.users.aegis = {
-          isSystemUser = true;
-          group = "within";
-        };
-        users.groups.within = { };
+  config = lib.mkIf cfg.enable {
+    users.users.aegis = {
+      isSystemUser = true;
+      group = "within";
+    };
+    users.groups.within = { };
 
-        # systemd-tmpfiles uses the first rule for a path, in the order of file names,
-        # so "zz" lets any other rule win. A colon means: only when creating it.
-        systemd.tmpfiles.settings.zz-aegis.${cfg.sockdir}.d = {
-          mode = ":0770";
-          user = ":root";
-          group = ":within";
-        };
+    # systemd-tmpfiles uses the first rule for a path, in the order of file names, so
+    # "zz" lets any other rule win. A colon means: only when creating it.
+    systemd.tmpfiles.settings.zz-aegis.${cfg.sockdir}.d = {
+      mode = ":2770";
+      user = ":root";
+      group = ":within";
+    };
 
-        systemd.sockets.aegis = units.socket // {
-          socketConfig = overridable units.socket.socketConfig;
-        };
-        systemd.services.aegis = units.service // {
-          serviceConfig = overridable units.service.serviceConfig;
-          # Makes a switch restart only the service. By default, NixOS would close the
-          # socket when the switch begins and open it again when the switch ends.
-          stopIfChanged = false;
-          reloadTriggers = lib.optional (cfg.targets != { }) targets;
-        };
-        environment.etc = lib.mkIf (cfg.targets != { }) { ${targetsFile}.text = targets; };
-        environment.systemPackages = [ cfg.package ]; # for aegis check
+    systemd.sockets.aegis = units.socket // {
+      socketConfig = overridable units.socket.socketConfig;
+    };
+    systemd.services.aegis = units.service // {
+      serviceConfig = overridable units.service.serviceConfig;
+      # Makes a switch restart only the service. By default, NixOS would close the socket
+      # when the switch begins and open it again when the switch ends.
+      stopIfChanged = false;
+      reloadTriggers = map (name: config.environment.etc.${name}.source) filesInEtc;
+    };
+    environment.etc = {
+      ${targetsFile} = lib.mkIf (cfg.targets != { }) { source = targets; };
+      ${webFile} = lib.mkIf webFileInStore { source = web; };
+    };
+    environment.systemPackages = [ cfg.package ]; # for aegis check
 
-        # With stopIfChanged = false, NixOS does not restart the socket when its
-        # settings change, so this unit does.
-        systemd.services.aegis-rebind = {
-          description = "Restart aegis.socket after its settings change";
-          wantedBy = [ "multi-user.target" ];
-          after = [ "aegis.socket" ];
-          before = [ "aegis.service" ];
-          environment.SETTINGS = settingsOf "aegis";
-          stopIfChanged = false;
-          serviceConfig = {
-            Type = "oneshot";
-            RemainAfterExit = true;
-            RuntimeDirectory = "aegis-rebind";
-            RuntimeDirectoryPreserve = true;
-          };
-          script = ''
-            cd "$RUNTIME_DIRECTORY"
-            if [[ -e settings && $(< settings) != "$SETTINGS" ]]; then
-              systemctl --no-block try-restart aegis.socket
-            fi
-            printf '%s\n' "$SETTINGS" > settings
-          '';
-        };
+    # With stopIfChanged = false, NixOS does not restart the socket when its settings
+    # change, so this unit does.
+    systemd.services.aegis-rebind = {
+      description = "Restart aegis.socket after its settings change";
+      wantedBy = [ "multi-user.target" ];
+      after = [ "aegis.socket" ];
+      before = [ "aegis.service" ];
+      environment.SETTINGS = import ./socket-settings.nix config.systemd.sockets.aegis;
+      stopIfChanged = false;
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        RuntimeDirectory = "aegis-rebind";
+        # Not longer: the settings of a socket that is gone say nothing about a new one.
+        RuntimeDirectoryPreserve = "restart";
+      };
+      script = ''
+        cd "$RUNTIME_DIRECTORY"
+        if [[ -e settings && $(< settings) != "$SETTINGS" ]]; then
+          systemctl --no-block try-restart aegis.socket
+        fi
+        printf '%s\n' "$SETTINGS" > settings
+      '';
+    };
 
-        networking.firewall = lib.mkIf (address != null) {
-          allowedTCPPorts = lib.mkIf cfg.openFirewall [ address.port ];
-          interfaces = lib.genAttrs cfg.firewallInterfaces (_: {
-            allowedTCPPorts = [ address.port ];
-          });
-        };
-      }
-      {
-        services.prometheus.exporters = lib.mapAttrs (_: _: {
-          enable = true;
-          extraFlags = [ "--web.systemd-socket" ];
-        }) exporters;
-
-        systemd.sockets = lib.mapAttrs' (
-          name: _:
-          lib.nameValuePair "prometheus-${name}-exporter" {
-            description = "Prometheus ${name} exporter socket";
-            wantedBy = [ "sockets.target" ];
-            listenStreams = [ "${cfg.sockdir}/${name}.sock" ];
-            socketConfig = overridable {
-              SocketGroup = "within";
-              SocketMode = "0660";
-              # A leftover socket would be a target that fails.
-              RemoveOnStop = true;
-            };
-          }
-        ) exporters;
-
-        systemd.services = lib.mapAttrs' (
-          name: _:
-          lib.nameValuePair "prometheus-${name}-exporter" rec {
-            requires = [ "prometheus-${name}-exporter.socket" ];
-            after = requires;
-            # NixOS restarts a changed socket only together with its service.
-            restartTriggers = [ (settingsOf "prometheus-${name}-exporter") ];
-          }
-        ) exporters;
-      }
-    ]
-  );
+    networking.firewall = lib.mkIf (address != null) {
+      allowedTCPPorts = lib.mkIf cfg.openFirewall [ address.port ];
+      interfaces = lib.genAttrs cfg.firewallInterfaces (_: {
+        allowedTCPPorts = [ address.port ];
+      });
+    };
+  };
 }

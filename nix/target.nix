@@ -1,5 +1,5 @@
 # The settings of one target. The options have the names of the keys in the targets
-# file.
+# file. target-checks.nix finds mistakes in the values.
 { lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -15,11 +15,11 @@ let
 in
 {
   options = {
-    path = unset (types.strMatching "/[^?# ]*") {
+    path = unset types.str {
       example = "/internal/metrics";
       description = "The path to request instead of `/metrics`.";
     };
-    socket = unset (types.strMatching "/.*[^/]") {
+    socket = unset types.str {
       example = "/run/rpm-ostreed.promsock";
       description = "The path of the socket, if it is not in {option}`within.services.aegis.sockdir`.";
     };
@@ -45,7 +45,10 @@ in
     };
     timeout = unset types.str {
       example = "5s";
-      description = "The maximum duration of a scrape. It can only shorten the timeout of the scraper.";
+      description = ''
+        The maximum duration of a scrape, from 100ms to 5m. It can only shorten the
+        timeout of the scraper.
+      '';
     };
     enabled = mkOption {
       type = types.bool;

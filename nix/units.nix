@@ -9,10 +9,22 @@
   targetsFile ? null, # path of the targets file
   webConfigFile ? null, # path of the web file: TLS and authentication
   sockets ? [ ], # paths of sockets outside sockdir
+  logLevel ? null,
+  extraFlags ? [ ],
 }:
 let
-  inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) ([ sockdir ] ++ sockets);
+  optional = condition: value: if condition then [ value ] else [ ];
   optionalAttrs = condition: attrs: if condition then attrs else { };
+
+  inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) (
+    [ sockdir ] ++ sockets ++ optional (webConfigFile != null) webConfigFile
+  );
+
+  # Quotes an argument for ExecStart= if it needs quotes.
+  quoted =
+    arg: if builtins.match "[A-Za-z0-9%/._@:=,+-]+" arg != null then arg else builtins.toJSON arg;
+  # Keeps systemd from expanding specifiers and variables in an argument.
+  literal = builtins.replaceStrings [ "%" "$" ] [ "%%" "$$" ];
 in
 {
   socket = {
@@ -43,7 +55,7 @@ in
     requires = [ "aegis.socket" ];
     after = [ "aegis.socket" ];
     # No start limit: reaching it would fail the socket unit too, and every scrape
-    # until somebody intervenes. RestartSec= and RestartSteps= space the restarts.
+    # until somebody intervenes. RestartSec= spaces the restarts.
     startLimitIntervalSec = 0;
     serviceConfig = {
       Type = "notify-reload";
@@ -54,15 +66,20 @@ in
           "-sockdir"
           sockdir
         ]
-        ++ (if allow == [ ] then [ ] else [ "-allow ${builtins.concatStringsSep "," allow}" ])
-        ++ (if targetsFile == null then [ ] else [ "-config.file ${targetsFile}" ])
-        ++ (if webConfigFile == null then [ ] else [ "-web.config.file ${webConfigFile}" ])
+        ++ optional (allow != [ ]) "-allow ${builtins.concatStringsSep "," allow}"
+        ++ optional (targetsFile != null) "-config.file ${targetsFile}"
+        ++ optional (webConfigFile != null) "-web.config.file ${quoted webConfigFile}"
+        ++ optional (logLevel != null) "-log.level ${logLevel}"
+        ++ map (flag: quoted (literal flag)) extraFlags
       );
       User = "aegis";
       Group = "within";
 
+      # After a failure. Scrapers wait in the socket's queue meanwhile, far longer than
+      # a second. systemd before 254 ignores the other two lines, which keep a service
+      # that never starts from filling the journal.
       Restart = "always";
-      RestartSec = "100ms";
+      RestartSec = "1s";
       RestartSteps = 10;
       RestartMaxDelaySec = "10s";
       WatchdogSec = "10s";
@@ -135,6 +152,8 @@ in
         "accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
         "clone clone3 madvise prctl tgkill uname"
         "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
+        # As 32-bit machines call them.
+        "fcntl64 fstat64 fstatat64 fstatfs64 statfs64"
       ];
     }
     # Aegis needs nothing in /var, unless the sockets are there. A bind mount of

@@ -1,11 +1,16 @@
-# NixOS' own exporters serve their metrics on sockets behind Aegis instead of on
-# their TCP ports.
+# NixOS' own exporters serve their metrics behind Aegis: on sockets instead of TCP ports if
+# they can, else on loopback behind a proxy. So does any other program on TCP.
 { aegis }:
 {
   name = "aegis-exporters";
 
   nodes.host =
-    { config, lib, ... }:
+    {
+      config,
+      lib,
+      pkgs,
+      ...
+    }:
     {
       # Finds exporters that nixpkgs renamed or removed.
       assertions = map (name: {
@@ -18,7 +23,16 @@
         enable = true;
         exporters.node.enable = true;
         exporters.systemd.enable = true;
+        exporters.process.enable = true;
+        forward.app = "127.0.0.1:8000";
+        targets.app.path = "/app.prom";
       };
+      systemd.services.app = {
+        wantedBy = [ "multi-user.target" ];
+        script = "cd $RUNTIME_DIRECTORY && echo app_up 1 > app.prom && exec ${lib.getExe pkgs.python3} -m http.server --bind 127.0.0.1";
+        serviceConfig.RuntimeDirectory = "app";
+      };
+      environment.etc."mime.types".text = "text/plain prom";
       services.prometheus.exporters.node.enabledCollectors = [ "systemd" ];
 
       specialisation.without-node.configuration.within.services.aegis.exporters.node.enable =
@@ -44,6 +58,22 @@
     with subtest("nothing listens on the TCP ports of the exporters"):
         for port in [9100, 9558]:
             host.fail(f"curl --silent --max-time 5 http://localhost:{port}/metrics")
+
+    with subtest("programs on TCP"):
+        host.wait_for_open_port(9256)
+        host.wait_for_open_port(8000)
+        assert "namedprocess_" in scrape("process")
+        assert "app_up 1" in scrape("app")
+        assert "127.0.0.1:9256" in host.succeed("ss --listening --tcp --numeric")
+
+    with subtest("an exporter that keeps crashing is down, and comes back"):
+        host.succeed("mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
+        host.succeed("printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c false\\n' > /run/systemd/system/prometheus-node-exporter.service.d/crash.conf")
+        host.succeed("systemctl daemon-reload", "systemctl --no-block restart prometheus-node-exporter.service")
+        host.sleep(10)
+        assert '"node"' in scrape("-/sd")
+        host.succeed("rm /run/systemd/system/prometheus-node-exporter.service.d/crash.conf", "systemctl daemon-reload")
+        host.wait_until_succeeds("curl --fail --silent --globoff http://[::1]:31337/node", timeout=30)
 
     with subtest("disabling an exporter removes its target"):
         host.succeed("/run/booted-system/specialisation/without-node/bin/switch-to-configuration test >&2")

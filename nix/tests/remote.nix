@@ -45,7 +45,7 @@
         alone.wait_for_unit("aegis.socket")
         alone.succeed("curl --fail --silent --show-error --globoff http://[::1]:31337/-/healthy")
         alone.wait_for_unit("aegis.service")
-        alone.succeed("test \"$(stat --format='%U %G %a' /srv/within/run)\" = 'root within 770'")
+        alone.succeed("test \"$(stat --format='%U %G %a' /srv/within/run)\" = 'root within 2770'")
         alone.wait_until_succeeds("systemctl show --property=StatusText aegis.service | grep '0 sockets'", timeout=30)
 
     with subtest("systemd-analyze rates the service as safe"):

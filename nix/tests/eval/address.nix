@@ -18,6 +18,8 @@ in
         (
           hostport: more:
           {
+            address = lib.removeSuffix "]" (lib.removePrefix "[" hostport.host);
+            family = "IPv6";
             wildcard = false;
             loopback = false;
           }
@@ -53,8 +55,14 @@ in
         [
           { loopback = true; }
           { wildcard = true; }
-          { wildcard = true; }
-          { loopback = true; }
+          {
+            family = "IPv4";
+            wildcard = true;
+          }
+          {
+            family = "IPv4";
+            loopback = true;
+          }
           { }
           { }
         ];

@@ -4,6 +4,7 @@
   enabled,
   with',
   failing,
+  lib,
   ...
 }:
 let
@@ -25,8 +26,7 @@ in
   '';
 
   testEmptyAllow = fails (enabled { targets.billing.allow = { }; }) ''
-    within.services.aegis.targets.billing.allow is empty, so nobody may scrape billing.
-    If everybody may, remove allow. If nobody may, set enabled = false instead.
+    within.services.aegis.targets.billing.allow is empty, so nobody may scrape billing. If everybody may, remove allow. If nobody may, set enabled = false instead.
   '';
 
   testRelativeSockdir = fails (enabled { sockdir = "run"; }) ''
@@ -71,7 +71,7 @@ in
 
   testSockdirInRunUser = fails (enabled { sockdir = "/run/user/1000/metrics"; }) ''
     within.services.aegis.sockdir is "/run/user/1000/metrics", which the service cannot see.
-    Choose another directory, such as "/srv/within/run" or "/run/metrics".
+    Choose another directory, such as "/srv/within/run".
   '';
 
   testSockdirInHome = fails (enabled { sockdir = "/home/cadey/run"; }) ''
@@ -151,6 +151,82 @@ in
         within.services.aegis.hostport is "[::1]:31337", which only this host can reach, so firewallInterfaces and allowedScrapers will have no effect.
         For a Prometheus on another host, set hostport to an address that it can reach.
       '';
+  testLoopbackWithoutIPv6 =
+    fails (with' { enable = true; } { networking.enableIPv6 = false; })
+      ''
+        within.services.aegis.hostport is "[::1]:31337", but networking.enableIPv6 is false, so nobody can connect.
+        Set hostport to an IPv4 address, such as "127.0.0.1:31337".
+      '';
+  testScrapersOfTheOtherFamily =
+    fails
+      (enabled {
+        hostport = "10.100.0.2:31337";
+        allowedScrapers = [
+          "10.100.0.1"
+          "fda2::/16"
+        ];
+      })
+      ''
+        within.services.aegis.allowedScrapers has fda2::/16, but within.services.aegis.hostport is "10.100.0.2:31337", so no IPv6 address matches.
+        Set hostport to "[::]:31337", which accepts IPv4 and IPv6, or remove what cannot match.
+      '';
+  testScrapersOfBothFamilies = passes (enabled {
+    hostport = "[::]:31337";
+    allowedScrapers = [
+      "10.100.0.1"
+      "fda2::/16"
+    ];
+  });
+  testCertificatesWithoutWebFile =
+    fails (enabled { targets.billing.allow.certificates = [ "prometheus" ]; })
+      ''
+        within.services.aegis.targets.billing.allow names certificates, but within.services.aegis.webConfigFile is not set, so Aegis verifies none.
+        Set webConfigFile to a file with client_auth_type: RequireAndVerifyClientCert.
+      '';
+
+  # Paths that the service must see.
+  testWebConfigFiles = {
+    expr = map (webConfigFile: failing (enabled { inherit webConfigFile; }) == [ ]) [
+      "/etc/aegis/web.yml"
+      "/var/lib/aegis/web.yml"
+      "/etc/my web.yml"
+      "%d/web.yml"
+      ./assertions.nix
+      ""
+      "web.yml"
+      "/etc/%i.yml"
+      "/etc/a\nb"
+      "/etc/$HOME"
+      "/etc/web.yml/"
+      "/home/cadey/web.yml"
+      "/root/web.yml"
+      "/tmp/web.yml"
+      "/run/user/1000/web.yml"
+      "/dev/shm/web.yml"
+    ];
+    expected = lib.genList (i: i < 5) 16;
+  };
+  testWebConfigFile = fails (enabled { webConfigFile = "web.yml"; }) ''
+    within.services.aegis.webConfigFile is "web.yml", which is not a path that Aegis accepts.
+    Write an absolute path, such as "/etc/aegis/web.yml", or "%d/NAME" for a credential of the service. It may not contain
+    % otherwise, nor $, quotes, backslashes or line breaks.
+  '';
+  testWebConfigFileInHome = fails (enabled { webConfigFile = "/home/cadey/web.yml"; }) ''
+    within.services.aegis.webConfigFile is "/home/cadey/web.yml", but the service cannot see home directories (ProtectHome=true).
+    Choose another path, such as "/etc/aegis/web.yml", or let the service see them:
+      systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
+  '';
+  testSocketInTmp = fails (enabled { targets.x.socket = "/tmp/x.sock"; }) ''
+    within.services.aegis.targets.x.socket is "/tmp/x.sock", but the service has its own /tmp and /var/tmp (PrivateTmp=).
+    Every user can create files there, so choose another path, such as "/run/x/metrics.sock". If you accept that, set:
+      systemd.services.aegis.serviceConfig.PrivateTmp = false;
+  '';
+  testSocketInRunUser = fails (enabled { targets.x.socket = "/run/user/1000/x.sock"; }) ''
+    within.services.aegis.targets.x.socket is "/run/user/1000/x.sock", which the service cannot see.
+    Choose another path, such as "/run/x/metrics.sock".
+  '';
+
+  # Exporters and forwards.
   testExporterWithOpenFirewall =
     fails
       (with' {
@@ -158,7 +234,72 @@ in
         exporters.node.enable = true;
       } { services.prometheus.exporters.node.openFirewall = true; })
       ''
-        services.prometheus.exporters.node.openFirewall opens TCP port 9100, but the exporter no longer listens there:
-        within.services.aegis.exporters.node moved it to /srv/within/run/node.sock.
+        services.prometheus.exporters.node.openFirewall opens TCP port 9100, but within.services.aegis.exporters.node moved the
+        exporter to /srv/within/run/node.sock. Remove openFirewall.
+      '';
+  testForwardedExporterWithOpenFirewall =
+    fails
+      (with' {
+        enable = true;
+        exporters.process.enable = true;
+      } { services.prometheus.exporters.process.openFirewall = true; })
+      ''
+        services.prometheus.exporters.process.openFirewall opens TCP port 9256, but within.services.aegis.exporters.process moved the
+        exporter to /srv/within/run/process.sock and its port to loopback. Remove openFirewall.
+      '';
+  testExporterForcedOff =
+    fails
+      (with' {
+        enable = true;
+        exporters.node.enable = true;
+      } { services.prometheus.exporters.node.enable = lib.mkForce false; })
+      ''
+        within.services.aegis.exporters.node.enable is true, but another module sets services.prometheus.exporters.node.enable to false, so
+        there is no target node. Remove one of the two.
+      '';
+  testUnknownExporters = {
+    expr = map (name: failing (enabled { exporters.${name}.enable = true; }) == [ ]) [
+      "node"
+      "process"
+      "minio" # removed
+      "assertions" # no exporter
+      "nodes"
+    ];
+    expected = lib.genList (i: i < 2) 5;
+  };
+  testUnknownExporter = fails (enabled { exporters.nodes.enable = true; }) ''
+    within.services.aegis.exporters has "nodes", but NixOS has no option services.prometheus.exporters.nodes.
+    Correct the name. For a program that NixOS has no exporter for, set within.services.aegis.forward.nodes to its address and port.
+  '';
+  testForwardToHostName = fails (enabled { forward.app = "localhost:9187"; }) ''
+    within.services.aegis.forward.app is "localhost:9187", which is not an address with a port.
+    Write the address and port where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not
+    accepted.
+  '';
+  testForwardOfABadName = fails (enabled { forward."my app" = "127.0.0.1:1"; }) ''
+    within.services.aegis.forward has "my app", which is not a valid name. A name is 1 to 250 letters, digits and . _ - @ : + and begins with a letter or digit.
+  '';
+  testForwardAndExporter =
+    fails
+      (enabled {
+        exporters.node.enable = true;
+        forward.node = "127.0.0.1:9100";
+      })
+      ''
+        within.services.aegis.forward.node and within.services.aegis.exporters.node.enable both make node.sock.
+        Remove one of the two.
+      '';
+  testLongSocket =
+    let
+      sockdir = "/srv/" + lib.concatStrings (lib.genList (_: "x") 100);
+    in
+    fails
+      (enabled {
+        inherit sockdir;
+        exporters.node.enable = true;
+      })
+      ''
+        ${sockdir}/node.sock is longer than the 107 bytes that systemd accepts as the path of a socket.
+        Choose a shorter within.services.aegis.sockdir.
       '';
 }

@@ -1,5 +1,10 @@
 # NixOS' exporters behind Aegis.
-{ enabled, lib, ... }:
+{
+  enabled,
+  with',
+  lib,
+  ...
+}:
 let
   config = enabled {
     sockdir = "/run/metrics";
@@ -12,7 +17,12 @@ in
     expr = {
       inherit (config.services.prometheus.exporters.node) enable extraFlags;
       inherit (config.systemd.sockets.${unit}) listenStreams socketConfig wantedBy;
-      inherit (config.systemd.services.${unit}) after requires;
+      inherit (config.systemd.services.${unit})
+        after
+        requires
+        serviceConfig
+        startLimitIntervalSec
+        ;
     };
     expected = {
       enable = true;
@@ -22,17 +32,25 @@ in
         SocketGroup = "within";
         SocketMode = "0660";
         RemoveOnStop = true;
+        TriggerLimitIntervalSec = 0;
       };
       wantedBy = [ "sockets.target" ];
       after = [ "${unit}.socket" ];
       requires = [ "${unit}.socket" ];
+      serviceConfig.RestartSec = "1s";
+      startLimitIntervalSec = 0;
     };
   };
 
   testOtherExportersDoNotChange = {
     expr = {
       enabled = lib.attrNames (
-        lib.filterAttrs (_: exporter: exporter.enable) config.services.prometheus.exporters
+        lib.filterAttrs (_: exporter: exporter.enable) (
+          removeAttrs config.services.prometheus.exporters [
+            "assertions"
+            "minio"
+          ]
+        )
       );
       sockets = lib.attrNames config.systemd.sockets;
     };
@@ -54,4 +72,120 @@ in
       "prometheus-${name}-exporter"
     ]) (import ../../exporters.nix);
   };
+
+  # NixOS makes socket units for exporters itself: their TCP port closes, and the flag is
+  # not there twice.
+  testExporterActivatedByNixos = {
+    expr =
+      let
+        config = with' {
+          enable = true;
+          exporters.node.enable = true;
+        } {
+          systemd.sockets.${unit} = {
+            listenStreams = [ "0.0.0.0:9100" ];
+            wantedBy = [ "sockets.target" ];
+          };
+        };
+      in
+      {
+        inherit (config.services.prometheus.exporters.node) extraFlags;
+        inherit (config.systemd.sockets.${unit}) listenStreams;
+      };
+    expected = {
+      extraFlags = [ ];
+      listenStreams = [ "/srv/within/run/node.sock" ];
+    };
+  };
+
+  # An exporter that cannot accept a listener stays on loopback.
+  testForwardedExporter =
+    let
+      config = enabled { exporters.process.enable = true; };
+    in
+    {
+      expr = {
+        inherit (config.services.prometheus.exporters.process) enable extraFlags listenAddress;
+        inherit (config.systemd.services.prometheus-process-exporter) serviceConfig startLimitIntervalSec;
+        inherit (config.systemd.sockets.aegis-forward-process) listenStreams socketConfig;
+        inherit (config.systemd.services.aegis-forward-process.serviceConfig) ExecStart IPAddressAllow;
+        sockets = lib.attrNames config.systemd.sockets;
+      };
+      expected = {
+        enable = true;
+        extraFlags = [ ];
+        listenAddress = "127.0.0.1";
+        serviceConfig.RestartSec = "1s";
+        startLimitIntervalSec = 0;
+        listenStreams = [ "/srv/within/run/process.sock" ];
+        socketConfig = import ../../socket-config.nix;
+        ExecStart = "/packages/systemd/lib/systemd/systemd-socket-proxyd --exit-idle-time=5min 127.0.0.1:9256";
+        IPAddressAllow = "127.0.0.1";
+        sockets = [
+          "aegis"
+          "aegis-forward-process"
+        ];
+      };
+    };
+
+  # Where the proxy connects follows the options of the exporter.
+  testForwardedAddress = {
+    expr =
+      map
+        (
+          settings:
+          lib.last (
+            lib.splitString " "
+              (with' {
+                enable = true;
+                exporters.process.enable = true;
+              } { services.prometheus.exporters.process = settings; }).systemd.services.aegis-forward-process.serviceConfig.ExecStart
+          )
+        )
+        [
+          { port = 9; }
+          { listenAddress = "10.0.0.1"; }
+          { listenAddress = "[::1]"; }
+          { listenAddress = "0.0.0.0"; }
+          { listenAddress = ""; }
+        ];
+    expected = [
+      "127.0.0.1:9"
+      "10.0.0.1:9256"
+      "[::1]:9256"
+      "127.0.0.1:9256"
+      "127.0.0.1:9256"
+    ];
+  };
+
+  testTelemetryPath = {
+    expr =
+      (with' {
+        enable = true;
+        exporters.postgres.enable = true;
+        exporters.node.enable = true;
+      } { services.prometheus.exporters.postgres.telemetryPath = "/pg"; }).within.services.aegis.targets;
+    expected = lib.mapAttrs (_: path: (enabled { targets.x = { inherit path; }; }).within.services.aegis.targets.x) {
+      postgres = "/pg";
+    };
+  };
+
+  testForward =
+    let
+      inherit ((enabled { forward.app = "[::1]:9187"; }).systemd) services sockets;
+    in
+    {
+      expr = {
+        inherit (sockets.aegis-forward-app) listenStreams;
+        inherit (services.aegis-forward-app) requires;
+        inherit (services.aegis-forward-app.serviceConfig) ExecStart IPAddressAllow IPAddressDeny;
+      };
+      expected = {
+        listenStreams = [ "/srv/within/run/app.sock" ];
+        requires = [ "aegis-forward-app.socket" ];
+        ExecStart = "/packages/systemd/lib/systemd/systemd-socket-proxyd --exit-idle-time=5min [::1]:9187";
+        IPAddressAllow = "::1";
+        IPAddressDeny = "any";
+      };
+    };
 }

@@ -23,8 +23,12 @@ let
         environment.systemPackages = any;
         networking.firewall.allowedUDPPorts = any;
         services.prometheus = lib.genAttrs [ "enable" "globalConfig" "ruleFiles" "rules" "scrapeConfigs" ] (_: any) // {
-          exporters.node = lib.mkOption {
-            type = lib.types.submodule { options.enabledCollectors = any; };
+          exporters = lib.mkOption {
+            type = lib.types.submodule {
+              options.node = lib.mkOption {
+                type = lib.types.submodule { options.enabledCollectors = any; };
+              };
+            };
           };
         };
         specialisation = any;

@@ -1,6 +1,6 @@
 # Minimal declarations of the NixOS options that the module sets or reads, so that the
 # evaluation tests need nothing but nixpkgs' lib.
-{ lib, ... }:
+{ lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;
 
@@ -31,7 +31,9 @@ let
     default = [ ];
   };
 
-  exporter = port: {
+  # As NixOS declares its exporters, with those that the tests use. process cannot accept a
+  # listener, and NixOS has removed minio.
+  exporter = port: rest: {
     options = {
       enable = mkOption {
         type = types.bool;
@@ -41,6 +43,10 @@ let
         type = types.port;
         default = port;
       };
+      listenAddress = mkOption {
+        type = types.str;
+        default = "0.0.0.0";
+      };
       openFirewall = mkOption {
         type = types.bool;
         default = false;
@@ -49,8 +55,20 @@ let
         type = types.listOf types.str;
         default = [ ];
       };
-    };
+    }
+    // rest;
   };
+  exporters =
+    lib.genAttrs (import ../../exporters.nix) (_: exporter 9100 { })
+    // {
+      postgres = exporter 9187 {
+        telemetryPath = mkOption {
+          type = types.str;
+          default = "/metrics";
+        };
+      };
+      process = exporter 9256 { };
+    };
 in
 {
   options = {
@@ -62,12 +80,36 @@ in
       type = types.listOf types.str;
       default = [ ];
     };
-    environment.etc = anything;
+    environment.etc = mkOption {
+      type = types.attrsOf (
+        types.submodule (
+          { config, ... }:
+          {
+            options.text = mkOption {
+              type = types.nullOr types.lines;
+              default = null;
+            };
+            options.source = mkOption {
+              type = types.path;
+              default = pkgs.writeTextFile {
+                name = "etc";
+                inherit (config) text;
+              };
+            };
+          }
+        )
+      );
+      default = { };
+    };
     environment.systemPackages = mkOption {
       type = types.listOf types.package;
       default = [ ];
     };
     networking = {
+      enableIPv6 = mkOption {
+        type = types.bool;
+        default = true;
+      };
       hostName = mkOption {
         type = types.str;
         default = "nixos";
@@ -82,13 +124,30 @@ in
         default = { };
       };
     };
-    services.prometheus.exporters = lib.genAttrs (import ../../exporters.nix) (
-      _:
-      mkOption {
-        type = types.submodule (exporter 9100);
-        default = { };
-      }
-    );
+    services.prometheus.exporters = mkOption {
+      type = types.submodule {
+        options =
+          lib.mapAttrs (
+            _: module:
+            mkOption {
+              type = types.submodule module;
+              default = { };
+            }
+          ) exporters
+          // {
+            assertions = mkOption { default = [ ]; };
+            minio = mkOption {
+              type = types.str;
+              default = "removed";
+            };
+          };
+      };
+      default = { };
+    };
+    systemd.package = mkOption {
+      type = types.package;
+      default = pkgs.systemd;
+    };
     systemd.services = units;
     systemd.sockets = units;
     systemd.tmpfiles.settings = anything;

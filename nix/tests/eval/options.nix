@@ -17,8 +17,8 @@ in
         config = with' { } { };
       in
       {
+        systemd = removeAttrs config.systemd [ "package" ];
         inherit (config)
-          systemd
           users
           assertions
           warnings
@@ -59,7 +59,7 @@ in
       };
       warnings = [ ];
       tmpfiles.settings.zz-aegis."/srv/within/run".d = {
-        mode = ":0770";
+        mode = ":2770";
         user = ":root";
         group = ":within";
       };
@@ -107,26 +107,41 @@ in
     };
   };
 
-  # The flake's module uses the flake's package and can be imported twice.
+  # The flake's module uses the flake's package, or builds it with the user's nixpkgs if the
+  # flake does not build it for the system. It can be imported twice.
   testFlakeModule = {
     expr =
       let
-        module = import ../../flake-module.nix {
-          packages.x86_64-linux.default = {
-            type = "derivation";
-            name = "aegis-of-the-flake";
-            outPath = "/flake";
-            meta.mainProgram = "aegis";
-          };
+        built = outPath: {
+          type = "derivation";
+          name = "aegis";
+          inherit outPath;
+          meta.mainProgram = "aegis";
         };
-        evaluated = evaluate [
-          module
-          module
-          { within.services.aegis.enable = true; }
-        ];
+        module =
+          packages:
+          import ../../flake-module.nix {
+            inherit packages;
+            overlays.default = _: _: { aegis = built "/nixpkgs"; };
+          };
+        executes =
+          packages:
+          (unit
+            (evaluate [
+              (module packages)
+              (module packages)
+              { within.services.aegis.enable = true; }
+            ]).config
+          ).ExecStart;
       in
-      (unit evaluated.config).ExecStart;
-    expected = "/flake/bin/aegis -sockdir /srv/within/run";
+      [
+        (executes { x86_64-linux.default = built "/flake"; })
+        (executes { })
+      ];
+    expected = [
+      "/flake/bin/aegis -sockdir /srv/within/run"
+      "/nixpkgs/bin/aegis -sockdir /srv/within/run"
+    ];
   };
 
   testHostport = {
@@ -154,16 +169,20 @@ in
             plain = { };
           };
         };
-        text = config.environment.etc."aegis/targets.yml".text;
+        file = config.environment.etc."aegis/targets.yml".source;
       in
       {
         inherit (unit config) ExecStart TemporaryFileSystem;
-        reloads = config.systemd.services.aegis.reloadTriggers == [ text ];
-        file = builtins.fromJSON text;
+        inherit (file) checkPhase;
+        reloads = config.systemd.services.aegis.reloadTriggers == [ file ];
+        file = builtins.fromJSON file.text;
       };
     expected = {
       ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -config.file /etc/aegis/targets.yml";
       TemporaryFileSystem = "/var:ro";
+      checkPhase = ''
+        /usr/local/bin/aegis check -syntax-only -config.file "$target"
+      '';
       reloads = true;
       file.targets = {
         billing = {
@@ -185,6 +204,39 @@ in
     };
   };
 
+  # The line in an error message is the line of a key.
+  testTargetsFile = {
+    expr =
+      (enabled {
+        targets = {
+          "x\"y" = { };
+          billing = {
+            labels.team = "a\nb";
+            allow.addresses = [
+              "::1"
+              "10.100.0.1"
+            ];
+          };
+        };
+      }).environment.etc."aegis/targets.yml".source.text;
+    expected = ''
+      {
+        "targets": {
+          "billing": {
+            "allow": {
+              "addresses": ["::1","10.100.0.1"],
+              "certificates": []
+            },
+            "labels": {
+              "team": "a\nb"
+            }
+          },
+          "x\"y": {}
+        }
+      }
+    '';
+  };
+
   # The unit does not hide /var if a target's socket is there.
   testTargetInVar = {
     expr = (unit (enabled { targets.x.socket = "/var/lib/x/x.sock"; })) ? TemporaryFileSystem;
@@ -192,8 +244,69 @@ in
   };
 
   testWebConfigFile = {
-    expr = (unit (enabled { webConfigFile = "/etc/aegis/web.yml"; })).ExecStart;
-    expected = "/usr/local/bin/aegis -sockdir /srv/within/run -web.config.file /etc/aegis/web.yml";
+    expr = map (webConfigFile: (unit (enabled { inherit webConfigFile; })).ExecStart) [
+      "/etc/aegis/web.yml"
+      "/etc/aegis/my web.yml"
+      "%d/web.yml"
+      ./options.nix
+      "/nix/store/xxx-web.yml"
+    ];
+    expected = map (arg: "/usr/local/bin/aegis -sockdir /srv/within/run -web.config.file ${arg}") [
+      "/etc/aegis/web.yml"
+      ''"/etc/aegis/my web.yml"''
+      "%d/web.yml"
+      "/etc/aegis/web.yml"
+      "/etc/aegis/web.yml"
+    ];
+  };
+
+  # A file that NixOS writes reloads Aegis when it changes.
+  testWebConfigFileReloads =
+    let
+      triggers =
+        webConfigFile: text:
+        (with' {
+          enable = true;
+          inherit webConfigFile;
+        } { environment.etc."aegis/web.yml" = text; }).systemd.services.aegis.reloadTriggers;
+      path = "/etc/aegis/web.yml";
+    in
+    {
+      expr = {
+        changes = triggers path { text = "a"; } != triggers path { text = "b"; };
+        inTheStore = map (file: file.text) (triggers "/nix/store/xxx-web.yml" { });
+        onTheHost = triggers "/run/web.yml" { text = "a"; };
+      };
+      expected = {
+        changes = true;
+        inTheStore = [
+          ''
+            cp /nix/store/xxx-web.yml $out
+            /usr/local/bin/aegis check -syntax-only -web.config.file $out
+
+          ''
+        ];
+        onTheHost = [ ];
+      };
+    };
+
+  # The unit does not hide /var if the web file is there.
+  testWebConfigFileInVar = {
+    expr = (unit (enabled { webConfigFile = "/var/lib/aegis/web.yml"; })) ? TemporaryFileSystem;
+    expected = false;
+  };
+
+  # systemd does not expand specifiers and variables in flags.
+  testFlags = {
+    expr =
+      (unit (enabled {
+        logLevel = "debug";
+        extraFlags = [
+          "-web.external-url=https://host.example.org/aegis/"
+          ''-x=50% $a "b"''
+        ];
+      })).ExecStart;
+    expected = ''/usr/local/bin/aegis -sockdir /srv/within/run -log.level debug -web.external-url=https://host.example.org/aegis/ "-x=50%% $$a \"b\""'';
   };
 
   testSockdir = {

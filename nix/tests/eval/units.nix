@@ -22,9 +22,15 @@ in
         service = services.aegis;
       };
     };
-    expected = lib.genAttrs [ "aegis.service" "aegis.socket" ] (
-      unit: builtins.readFile (../../systemd + "/${unit}")
-    );
+    expected =
+      lib.genAttrs
+        [
+          "aegis-forward-node.service"
+          "aegis-forward-node.socket"
+          "aegis.service"
+          "aegis.socket"
+        ]
+        (unit: builtins.readFile (../../systemd + "/${unit}"));
   };
 
   # The module sets no attributes that the rendering ignores.

@@ -1,0 +1,138 @@
+# Finds mistakes in the settings of targets, so that a switch never activates a targets
+# file that stops Aegis at its next start. The program has the same rules, in
+# internal/targetsfile. nix/tests/eval/targets.json has values that both must accept or
+# refuse: the evaluation tests read it, and so does a test of that package.
+{ lib }:
+let
+  inherit (lib)
+    attrNames
+    concatLists
+    concatMap
+    mapAttrsToList
+    optional
+    ;
+  inherit (import ./address.nix { inherit lib; }) prefixProblem;
+
+  quoted = builtins.toJSON;
+
+  # A path of a URL without a query, as RFC 3986 allows it.
+  urlPath = "/([]!$&'()*+,./0-9:;=@A-Z[_a-z~-]|%[0-9a-fA-F][0-9a-fA-F])*";
+
+  # The milliseconds of a duration such as "1m30s", or null if it is none.
+  milliseconds =
+    duration:
+    let
+      parts = builtins.split "0*([0-9]+([.][0-9]+)?)(ms|s|m)" duration;
+      amounts = lib.filter builtins.isList parts;
+      factors = {
+        ms = 1;
+        s = 1000;
+        m = 60000;
+      };
+      value = amount: builtins.fromJSON (lib.elemAt amount 0) * factors.${lib.elemAt amount 2};
+    in
+    if amounts == [ ] || lib.any (part: builtins.isString part && part != "") parts then
+      null
+    else
+      lib.foldl' (sum: amount: sum + value amount) 0 amounts;
+
+  checks = name: target: {
+    socket =
+      optional
+        (
+          target.socket != null && builtins.match "(/[^/]+)+" target.socket == null
+          || lib.any (
+            part:
+            lib.elem part [
+              "."
+              ".."
+            ]
+          ) (lib.splitString "/" (toString target.socket))
+        )
+        ''is ${quoted target.socket}, which is not an absolute path without "//", "." and "..". Write a path such as "/run/rpm-ostreed.promsock".'';
+    path =
+      optional (target.path != null && builtins.match urlPath target.path == null)
+        ''is ${quoted target.path}, which is not the path of a URL. Begin it with a slash, percent-encode special characters ("%20" for a space, "%25" for %), and leave out a query.''
+      ++ optional (
+        target.path != null && target.protocol == "raw"
+      ) ''is set, but protocol is "raw", which sends no request. Remove one of the two.'';
+    timeout =
+      let
+        ms = milliseconds target.timeout;
+      in
+      optional (target.timeout != null && (ms == null || ms < 100 || ms > 300000))
+        ''is ${quoted target.timeout}, which is not a duration from 100ms to 5m. Write numbers with a unit (ms, s or m), such as "5s" or "1m30s".'';
+    labels = concatMap (
+      label:
+      optional (builtins.match "[a-zA-Z_][a-zA-Z0-9_]*" label == null || lib.hasPrefix "__" label)
+        "has ${quoted label}, which is not a valid label name. Use letters, digits and _, and do not begin with a digit or with __."
+    ) (attrNames target.labels);
+    allow =
+      optional
+        (target.allow != null && target.allow.addresses == [ ] && target.allow.certificates == [ ])
+        "is empty, so nobody may scrape ${name}. If everybody may, remove allow. If nobody may, set enabled = false instead.";
+    "allow.addresses" = concatMap (
+      prefix: optional (prefixProblem prefix != null) "has ${quoted prefix}, which ${prefixProblem prefix}."
+    ) (target.allow.addresses or [ ]);
+    "allow.certificates" =
+      optional (lib.elem "" (target.allow.certificates or [ ]))
+        "has an empty name. Write the common name or a DNS name of the certificate.";
+  };
+
+  nameProblem =
+    name: target:
+    if builtins.match "[A-Za-z0-9][A-Za-z0-9._@:+-]*" name == null || lib.stringLength name > 250 then
+      "has ${quoted name}, which is not a valid name. A name is 1 to 250 letters, digits and . _ - @ : + and begins with a letter or digit."
+    else if name == "metrics" then
+      ''has "metrics", which is reserved, because /metrics serves Aegis' own metrics. Choose another name, and set its socket.''
+    else if lib.hasSuffix ".sock" name && target.socket == null then
+      "has ${quoted name}, which is the name of a socket. Leave out .sock."
+    else
+      null;
+
+  # Prometheus could not tell two targets with the same labels apart.
+  duplicates =
+    targets:
+    let
+      labelsOf = name: builtins.toJSON ({ job = name; } // targets.${name}.labels);
+      byLabels = lib.groupBy labelsOf (lib.filter (name: targets.${name}.enabled) (attrNames targets));
+    in
+    concatMap (
+      names:
+      optional (lib.length names > 1) {
+        option = "targets";
+        problem = "has ${lib.concatMapStringsSep " and " quoted names} with the same labels, so that Prometheus could not tell them apart. Change the labels of one.";
+      }
+    ) (lib.attrValues byLabels);
+in
+{
+  inherit nameProblem;
+
+  # Returns a list of { option; problem; }. The option is relative to
+  # within.services.aegis.
+  targetProblems =
+    targets:
+    concatLists (
+      mapAttrsToList (
+        name: target:
+        if nameProblem name target != null then
+          [
+            {
+              option = "targets";
+              problem = nameProblem name target;
+            }
+          ]
+        else
+          concatLists (
+            mapAttrsToList (
+              key:
+              map (problem: {
+                option = "targets.${lib.strings.escapeNixIdentifier name}.${key}";
+                inherit problem;
+              })
+            ) (checks name target)
+          )
+      ) targets
+    )
+    ++ duplicates targets;
+}
