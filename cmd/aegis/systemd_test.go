@@ -40,6 +40,9 @@ func TestSystemd(t *testing.T) {
 		{"kill", m.kill},
 		{"network", m.network},
 		{"watchdog", m.watchdog},
+		{"broken file", m.brokenFile},
+		{"renewed certificate", m.renewedCertificate},
+		{"forward", m.forward},
 		{"security", m.security},
 	} {
 		if !t.Run(step.name, step.run) {
@@ -78,7 +81,7 @@ func newMachine(t *testing.T) *machine {
 	if err := os.Chown(systemdDir, 0, gid); err != nil {
 		t.Fatal(err)
 	}
-	os.Chmod(systemdDir, 0o770)
+	os.Chmod(systemdDir, 0o770|os.ModeSetgid)
 	m := &machine{t, gid, map[string]*http.Server{}}
 	for _, name := range systemdServices {
 		m.serve(t, name)
