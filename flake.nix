@@ -7,7 +7,12 @@
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      revision = self.rev or self.dirtyRev or "unknown";
+      package =
+        pkgs:
+        pkgs.callPackage ./nix/package.nix {
+          revision = self.rev or self.dirtyRev or "unknown";
+          tests = self.checks.${pkgs.stdenv.hostPlatform.system} or { };
+        };
       eachSystem =
         outputs:
         lib.genAttrs [
@@ -18,14 +23,12 @@
     {
       packages = eachSystem (
         pkgs: packages: {
-          aegis = pkgs.callPackage ./nix/package.nix { inherit revision; };
+          aegis = package pkgs;
           default = packages.aegis;
         }
       );
 
-      overlays.default = final: _: {
-        aegis = final.callPackage ./nix/package.nix { inherit revision; };
-      };
+      overlays.default = final: _: { aegis = package final; };
 
       nixosModules = {
         aegis = import ./nix/flake-module.nix self;

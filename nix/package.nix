@@ -1,9 +1,14 @@
+# As pkgs/by-name of nixpkgs has packages. There, src becomes a fetcher, and version and
+# revision are written out.
 {
   lib,
   buildGoModule,
+  installShellFiles,
+  nix-update-script,
   versionCheckHook,
   # The commit that this is built from, for `aegis -version`.
   revision ? "unknown",
+  tests ? { },
 }:
 buildGoModule (finalAttrs: {
   pname = "aegis";
@@ -20,7 +25,11 @@ buildGoModule (finalAttrs: {
       ../go.mod
       ../go.sum
       ../internal
-      ./dashboard.json # A test reads it.
+      (lib.fileset.maybeMissing ./completions)
+      (lib.fileset.maybeMissing ./man)
+      # Tests read these.
+      ./dashboard.json
+      ./tests/eval/targets.json
     ];
   };
 
@@ -36,6 +45,15 @@ buildGoModule (finalAttrs: {
     "-X main.revision=${revision}"
   ];
 
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall =
+    lib.optionalString (builtins.pathExists ./man) ''
+      installManPage nix/man/aegis.8 nix/man/aegis-targets.5
+    ''
+    + lib.optionalString (builtins.pathExists ./completions) ''
+      installShellCompletion nix/completions/{aegis.bash,aegis.fish,_aegis}
+    '';
+
   doInstallCheck = true;
   nativeInstallCheckInputs = [ versionCheckHook ];
   versionCheckProgramArg = "-version";
@@ -47,11 +65,18 @@ buildGoModule (finalAttrs: {
     "$out/bin/aegis" -version | grep --fixed-strings 'revision ${revision},'
   '';
 
+  passthru = {
+    inherit tests;
+    updateScript = nix-update-script { };
+  };
+
   meta = {
     description = "Lets a remote Prometheus scrape services that listen on Unix sockets";
     homepage = "https://tulpa.dev/cadey/aegis";
     license = lib.licenses.mit;
     mainProgram = "aegis";
     platforms = lib.platforms.linux;
+    # Whoever sends it to nixpkgs.
+    maintainers = [ ];
   };
 })
