@@ -12,9 +12,8 @@ let
   cfg = config.within.services.aegis;
   option = "within.services.aegis";
   exporters = config.services.prometheus.exporters;
-  # Includes renamed and removed exporters, which have no port.
-  available = options.services.prometheus.exporters.type.getSubOptions [ ];
-  isAvailable = name: (available.${name}.type.getSubOptions or (_: { })) [ ] ? port;
+  available = import ./available-exporters.nix { inherit lib options; };
+  isAvailable = name: available ? ${name};
 
   inherit (import ./address.nix { inherit lib; }) parseHostport;
   inherit (import ./target-checks.nix { inherit lib; }) nameProblem;

@@ -18,14 +18,8 @@ let
 
   inherit (import ./address.nix { inherit lib; }) parseHostport;
 
-  # The exporters that NixOS has. Its options include renamed and removed ones, which
-  # have no port.
-  available = lib.filterAttrs (
-    _: exporter: lib.isOption exporter && exporter.type.getSubOptions [ ] ? port
-  ) (options.services.prometheus.exporters.type.getSubOptions [ ]);
-
   wanted = lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters;
-  known = lib.intersectAttrs available wanted;
+  known = lib.intersectAttrs (import ./available-exporters.nix { inherit lib options; }) wanted;
   enabled = lib.attrNames (lib.filterAttrs (name: _: exporters.${name}.enable) known);
 
   isActivated = name: lib.elem name (import ./exporters.nix);

@@ -262,10 +262,11 @@ in
       "node"
       "process"
       "minio" # removed
+      "old" # renamed
       "assertions" # no exporter
       "nodes"
     ];
-    expected = lib.genList (i: i < 2) 5;
+    expected = lib.genList (i: i < 2) 6;
   };
   testUnknownExporter = fails (enabled { exporters.nodes.enable = true; }) ''
     within.services.aegis.exporters has "nodes", but NixOS has no option services.prometheus.exporters.nodes.

@@ -49,6 +49,7 @@ in
           removeAttrs config.services.prometheus.exporters [
             "assertions"
             "minio"
+            "old"
           ]
         )
       );

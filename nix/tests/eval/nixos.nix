@@ -32,7 +32,7 @@ let
   };
 
   # As NixOS declares its exporters, with those that the tests use. process cannot accept a
-  # listener, and NixOS has removed minio.
+  # listener, minio was removed, and old was renamed.
   exporter = port: rest: {
     options = {
       enable = mkOption {
@@ -139,6 +139,11 @@ in
             minio = mkOption {
               type = types.str;
               default = "removed";
+            };
+            old = mkOption {
+              type = types.submodule (exporter 9256 { });
+              default = { };
+              visible = false;
             };
           };
       };
