@@ -61,11 +61,10 @@ in
           '';
         }
         {
-          assertion = parseHostport cfg.forward.${name} != null;
+          assertion = !(parseHostport cfg.forward.${name}).wildcard or true;
           message = ''
-            ${option}.forward.${name} is "${cfg.forward.${name}}", which is not an address with a port.
-            Write the address and port where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not
-            accepted.
+            ${option}.forward.${name} is "${cfg.forward.${name}}", which is not the address and port of a program.
+            Write where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not accepted.
           '';
         }
       ]) forwards

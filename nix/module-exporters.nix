@@ -13,7 +13,6 @@ let
   inherit (lib) mapAttrs mapAttrs' nameValuePair types;
 
   cfg = config.within.services.aegis;
-  option = "within.services.aegis";
   exporters = config.services.prometheus.exporters;
 
   inherit (import ./address.nix { inherit lib; }) parseHostport;
@@ -37,17 +36,20 @@ let
       definition: definition.file != toString ./module-exporters.nix && definition.value ? ${unitOf name}
     ) options.systemd.sockets.definitionsWithLocations;
 
-  # Where a forwarded exporter listens.
+  # Where a forwarded exporter listens. Some have an IPv6 address without brackets.
   hostportOf =
     name:
     let
       inherit (exporters.${name}) listenAddress port;
-      address = parseHostport "${listenAddress}:${toString port}";
+      parsed = lib.findFirst (address: address != null) null (
+        map (host: parseHostport "${host}:${toString port}") [
+          listenAddress
+          "[${listenAddress}]"
+        ]
+      );
+      host = if parsed == null || parsed.wildcard then "127.0.0.1" else parsed.host;
     in
-    if address == null || address.wildcard then
-      "127.0.0.1:${toString port}"
-    else
-      "${listenAddress}:${toString port}";
+    "${host}:${toString port}";
 
   forwards = mapAttrs (
     name: hostport:
@@ -103,10 +105,9 @@ in
         services.prometheus.exporters.node.enabledCollectors = [ "systemd" ];
         ```
 
-        Most of the exporters with many users (${lib.concatStringsSep ", " (import ./exporters.nix)})
-        listen on the socket `NAME.sock` in {option}`sockdir` and on no TCP port any
-        more. The others cannot: they listen on loopback, and systemd's own proxy
-        forwards their socket to their port.
+        Some programs accept a listener from systemd: they listen on the socket `NAME.sock`
+        in {option}`sockdir`, and on no TCP port any more. The others listen on loopback,
+        and systemd's own proxy forwards their socket to their port.
       '';
     };
 

@@ -45,8 +45,8 @@ in
   # own metrics have the job "aegis" in both, which the alerts need.
   #
   # scheme, basic_auth and tls_config apply to discovery too. authorization and oauth2 do
-  # not, because NixOS' type of http_sd_configs lacks them; use basic_auth, which is what
-  # Aegis itself understands. If certificates or passwords are in files, NixOS cannot see
+  # not, because NixOS' type of http_sd_configs lacks them; Aegis itself understands only
+  # basic_auth and client certificates. If certificates or passwords are in files, NixOS cannot see
   # them when it checks the configuration:
   #
   #   services.prometheus.checkConfig = "syntax-only";

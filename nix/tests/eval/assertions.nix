@@ -197,6 +197,9 @@ in
       "/etc/%i.yml"
       "/etc/a\nb"
       "/etc/$HOME"
+      "/etc/a\"b"
+      "/etc/a'b"
+      "/etc/a\\b"
       "/etc/web.yml/"
       "/home/cadey/web.yml"
       "/root/web.yml"
@@ -204,7 +207,7 @@ in
       "/run/user/1000/web.yml"
       "/dev/shm/web.yml"
     ];
-    expected = lib.genList (i: i < 5) 16;
+    expected = lib.genList (i: i < 5) 19;
   };
   testWebConfigFile = fails (enabled { webConfigFile = "web.yml"; }) ''
     within.services.aegis.webConfigFile is "web.yml", which is not a path that Aegis accepts.
@@ -273,10 +276,21 @@ in
     Correct the name. For a program that NixOS has no exporter for, set within.services.aegis.forward.nodes to its address and port.
   '';
   testForwardToHostName = fails (enabled { forward.app = "localhost:9187"; }) ''
-    within.services.aegis.forward.app is "localhost:9187", which is not an address with a port.
-    Write the address and port where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not
-    accepted.
+    within.services.aegis.forward.app is "localhost:9187", which is not the address and port of a program.
+    Write where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not accepted.
   '';
+  testForwards = {
+    expr = map (app: failing (enabled { forward = { inherit app; }; }) == [ ]) [
+      "127.0.0.1:9187"
+      "[::1]:9187"
+      "10.0.0.5:9187"
+      "0.0.0.0:9187"
+      "[::]:9187"
+      "127.0.0.1"
+      "9187"
+    ];
+    expected = lib.genList (i: i < 3) 7;
+  };
   testForwardOfABadName = fails (enabled { forward."my app" = "127.0.0.1:1"; }) ''
     within.services.aegis.forward has "my app", which is not a valid name. A name is 1 to 250 letters, digits and . _ - @ : + and begins with a letter or digit.
   '';

@@ -147,6 +147,8 @@ in
           { port = 9; }
           { listenAddress = "10.0.0.1"; }
           { listenAddress = "[::1]"; }
+          { listenAddress = "::1"; }
+          { listenAddress = "localhost"; }
           { listenAddress = "0.0.0.0"; }
           { listenAddress = ""; }
         ];
@@ -154,6 +156,8 @@ in
       "127.0.0.1:9"
       "10.0.0.1:9256"
       "[::1]:9256"
+      "[::1]:9256"
+      "127.0.0.1:9256"
       "127.0.0.1:9256"
       "127.0.0.1:9256"
     ];
