@@ -1,6 +1,6 @@
-# The hardening of the two units, listed by hand. nix/systemd is rendered from
-# nix/units.nix, so it follows a line that is deleted or weakened there by mistake. This
-# list does not.
+# The hardening of the units, listed by hand. nix/systemd is rendered from nix/units.nix
+# and nix/forward.nix, so it follows a line that is deleted or weakened there by mistake.
+# This list does not.
 { lib, ... }:
 let
   rendered = import ../../systemd/render.nix {
@@ -118,6 +118,70 @@ in
       "SystemCallFilter=clone clone3 madvise prctl tgkill uname"
       "SystemCallFilter=faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
       "SystemCallFilter=fcntl64 fstat64 fstatat64 fstatfs64 statfs64"
+    ];
+  };
+
+  # If a service keeps crashing, its target is down, and does not vanish.
+  testForwardHasNoStartLimit = {
+    expr = {
+      service = lib.elem "StartLimitIntervalSec=0" (settings "aegis-forward-node.service" "Unit" [ ]);
+      socket = settings "aegis-forward-node.socket" "Socket" [ "ListenStream" ];
+    };
+    expected = {
+      service = true;
+      socket = [
+        "RemoveOnStop=true"
+        "SocketGroup=within"
+        "SocketMode=0660"
+        "TriggerLimitIntervalSec=0"
+      ];
+    };
+  };
+
+  testForwardHardening = {
+    expr = settings "aegis-forward-node.service" "Service" [
+      "ExecStart"
+      "Type"
+    ];
+    expected = lib.naturalSort [
+      "LimitNOFILE=2048"
+      "MemoryMax=64M"
+      "TasksMax=16"
+
+      # Network: only the program.
+      "IPAddressAllow=127.0.0.1"
+      "IPAddressDeny=any"
+      "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"
+      "SocketBindDeny=any"
+
+      # Privileges.
+      "CapabilityBoundingSet="
+      "DynamicUser=true"
+      "LockPersonality=true"
+      "MemoryDenyWriteExecute=true"
+      "PrivateIPC=true"
+      "PrivateUsers=true"
+      "RestrictNamespaces=true"
+      "RestrictRealtime=true"
+
+      # Files, devices and the kernel.
+      "PrivateDevices=true"
+      "ProcSubset=pid"
+      "ProtectClock=true"
+      "ProtectControlGroups=true"
+      "ProtectHome=true"
+      "ProtectHostname=true"
+      "ProtectKernelLogs=true"
+      "ProtectKernelModules=true"
+      "ProtectKernelTunables=true"
+      "ProtectProc=invisible"
+      "UMask=0777"
+
+      # System calls.
+      "SystemCallArchitectures=native"
+      "SystemCallErrorNumber=EPERM"
+      "SystemCallFilter=@system-service"
+      "SystemCallFilter=~@privileged @resources"
     ];
   };
 }
