@@ -1,5 +1,5 @@
 # targets and webConfigFile: a raw socket outside the directory, labels and a disabled
-# target, scraped over TLS with a password. A change to the targets reloads Aegis.
+# target, scraped over TLS with a password. A change to either file reloads Aegis.
 { aegis }:
 {
   name = "aegis-targets";
@@ -12,6 +12,18 @@
         openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=host \
           -addext subjectAltName=DNS:host -keyout $out/key.pem -out $out/cert.pem
       '';
+      webFile =
+        users:
+        builtins.toJSON {
+          tls_server_config = {
+            cert_file = "${certificate}/cert.pem";
+            key_file = "${certificate}/key.pem";
+          };
+          # The password is: open sesame
+          basic_auth_users = lib.genAttrs users (
+            _: "$2a$04$dMO8SlhktFW1WT48sLPsCuUpsf3BzqAZc3Le.r8CGAvfws7X8EI5."
+          );
+        };
     in
     {
       imports = [
@@ -31,14 +43,7 @@
         };
         webConfigFile = "/etc/aegis/web.yml";
       };
-      environment.etc."aegis/web.yml".text = builtins.toJSON {
-        tls_server_config = {
-          cert_file = "${certificate}/cert.pem";
-          key_file = "${certificate}/key.pem";
-        };
-        # The password is: open sesame
-        basic_auth_users.prometheus = "$2a$04$dMO8SlhktFW1WT48sLPsCuUpsf3BzqAZc3Le.r8CGAvfws7X8EI5.";
-      };
+      environment.etc."aegis/web.yml".text = webFile [ "prometheus" ];
 
       # Writes its metrics to every client that connects, then closes.
       systemd.sockets.raw = {
@@ -54,7 +59,13 @@
         StandardOutput = "socket";
       };
 
-      specialisation.disabled.configuration.within.services.aegis.targets.raw.enabled = false;
+      specialisation = {
+        disabled.configuration.within.services.aegis.targets.raw.enabled = false;
+        second-user.configuration.environment.etc."aegis/web.yml".text = lib.mkForce (webFile [
+          "prometheus"
+          "grafana"
+        ]);
+      };
       system.switch.enable = true;
     };
 
@@ -91,6 +102,12 @@
         host.succeed("/run/booted-system/specialisation/disabled/bin/switch-to-configuration test >&2")
         host.wait_until_succeeds(f"{get} {password} {url}/raw | grep --quiet 'enabled: false'", timeout=30)
         assert "printerfacts_facts_total" in host.succeed(f"{get} {password} {url}/printerfacts")
+        assert main_pid() == before
+
+    with subtest("a change to the web file reloads Aegis"):
+        before = main_pid()
+        host.succeed("/run/booted-system/specialisation/second-user/bin/switch-to-configuration test >&2")
+        host.wait_until_succeeds(f"{get} --user 'grafana:open sesame' {url}/printerfacts | grep --quiet facts_total", timeout=30)
         assert main_pid() == before
   '';
 }

@@ -101,6 +101,7 @@ in
       "scrapers: host, unfiltered"
       "targets: host"
       "targets: host, disabled"
+      "targets: host, second-user"
       "upgrade: host"
       "upgrade: host, moved"
       "upgrade: host, newer"
