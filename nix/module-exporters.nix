@@ -66,11 +66,6 @@ let
   # NixOS' exporters.
   overridable = mapAttrs (_: lib.mkOverride 900);
 
-  # NixOS restarts a changed socket only together with its service.
-  restartWithSocket = unit: {
-    restartTriggers = [ (import ./socket-settings.nix config.systemd.sockets.${unit}) ];
-  };
-
   # The settings of every exporter behind Aegis: if it keeps crashing, its target is down
   # and comes back with it. Reaching a start limit would fail its socket unit too, and
   # the target would vanish.
@@ -173,21 +168,17 @@ in
     systemd.services = lib.mkMerge [
       (lib.genAttrs (map unitOf enabled) (_: restarts))
       (lib.genAttrs (map unitOf activated) (
-        unit:
-        restartWithSocket unit
-        // {
+        unit: {
           requires = [ "${unit}.socket" ];
           after = [ "${unit}.socket" ];
+          # NixOS restarts a changed socket only together with its service.
+          restartTriggers = [ (import ./socket-settings.nix config.systemd.sockets.${unit}) ];
         }
       ))
       (mapAttrs' (
         name: { service, ... }:
         nameValuePair "aegis-forward-${name}" (
-          service
-          // restartWithSocket "aegis-forward-${name}"
-          // {
-            serviceConfig = overridable service.serviceConfig;
-          }
+          service // { serviceConfig = overridable service.serviceConfig; }
         )
       ) forwards)
     ];

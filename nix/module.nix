@@ -65,6 +65,10 @@ let
     ++ lib.optional (!webFileInStore && config.environment.etc ? ${hostWebFile}) hostWebFile;
   hostWebFile = lib.removePrefix "/etc/" (toString cfg.webConfigFile);
 
+  sockets = map (name: "${name}.socket") (
+    [ "aegis" ] ++ lib.filter (lib.hasPrefix "aegis-forward-") (lib.attrNames config.systemd.sockets)
+  );
+
   # Lets users override these settings, for example in
   # systemd.services.aegis.serviceConfig, without mkForce.
   overridable = lib.mapAttrs (_: lib.mkDefault);
@@ -292,14 +296,19 @@ in
     };
     environment.systemPackages = [ cfg.package ]; # for aegis check
 
-    # With stopIfChanged = false, NixOS does not restart the socket when its settings
-    # change, so this unit does.
+    # NixOS restarts a changed socket only together with its service: not with
+    # stopIfChanged = false, and not if the service is idle. So this unit does.
     systemd.services.aegis-rebind = {
-      description = "Restart aegis.socket after its settings change";
+      description = "Restart the sockets of Aegis whose settings have changed";
       wantedBy = [ "multi-user.target" ];
-      after = [ "aegis.socket" ];
+      after = sockets;
       before = [ "aegis.service" ];
-      environment.SETTINGS = import ./socket-settings.nix config.systemd.sockets.aegis;
+      # Lines of a socket and a hash of its settings.
+      environment.SETTINGS = pkgs.writeText "aegis-sockets" (
+        lib.concatMapStrings (
+          socket: "${socket} ${import ./socket-settings.nix config.systemd.sockets.${lib.removeSuffix ".socket" socket}}\n"
+        ) sockets
+      );
       stopIfChanged = false;
       serviceConfig = {
         Type = "oneshot";
@@ -310,10 +319,13 @@ in
       };
       script = ''
         cd "$RUNTIME_DIRECTORY"
-        if [[ -e settings && $(< settings) != "$SETTINGS" ]]; then
-          systemctl --no-block try-restart aegis.socket
-        fi
-        printf '%s\n' "$SETTINGS" > settings
+        touch settings
+        while read -r socket hash; do
+          if grep --quiet "^$socket " settings && ! grep --quiet "^$socket $hash\$" settings; then
+            systemctl --no-block try-restart "$socket"
+          fi
+        done < "$SETTINGS"
+        cat "$SETTINGS" > settings
       '';
     };
 

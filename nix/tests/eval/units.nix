@@ -64,24 +64,35 @@ in
     expected = false;
   };
 
-  # Only a change to the settings of the socket unit restarts the socket.
+  # A change to the settings of a socket unit restarts the socket, even if its service is
+  # idle. Nothing else does.
   testRebind =
     let
-      settings = config: config.systemd.services.aegis-rebind.environment.SETTINGS;
-      changed = change: settings (enabled change) != settings config;
+      # The sockets whose settings differ between an empty configuration and another.
+      restarted =
+        before: after:
+        let
+          lines = settings: lib.splitString "\n" (rebind (enabled settings)).environment.SETTINGS.text;
+          socketOf = line: lib.head (lib.splitString " " line);
+        in
+        map socketOf (lib.subtractLists (lines before) (lines after));
+      rebind = config: config.systemd.services.aegis-rebind;
+      forward.app = "127.0.0.1:1";
     in
     {
-      expr = map changed [
+      expr = map (change: restarted { inherit forward; } ({ inherit forward; } // change)) [
         { hostport = "[::1]:31338"; }
         { allowedScrapers = [ "::1" ]; }
         { sockdir = "/run/metrics"; }
-        { }
+        { forward.app = "127.0.0.1:2"; }
+        { logLevel = "debug"; }
       ];
       expected = [
-        true
-        true
-        false
-        false
+        [ "aegis.socket" ]
+        [ "aegis.socket" ]
+        [ "aegis-forward-app.socket" ]
+        [ ]
+        [ ]
       ];
     };
 }
