@@ -33,7 +33,8 @@ let
   isActivatedByNixos =
     name:
     lib.any (
-      definition: definition.file != toString ./module-exporters.nix && definition.value ? ${unitOf name}
+      definition:
+      definition.file != toString ./module-exporters.nix && definition.value ? ${unitOf name}
     ) options.systemd.sockets.definitionsWithLocations;
 
   # Where a forwarded exporter listens. Some have an IPv6 address without brackets.

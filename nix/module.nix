@@ -65,8 +65,9 @@ let
     ++ lib.optional (!webFileInStore && config.environment.etc ? ${hostWebFile}) hostWebFile;
   hostWebFile = lib.removePrefix "/etc/" (toString cfg.webConfigFile);
 
-  sockets = map (name: "${name}.socket") (
-    [ "aegis" ] ++ lib.filter (lib.hasPrefix "aegis-forward-") (lib.attrNames config.systemd.sockets)
+  # The sockets that aegis-rebind restarts.
+  sockets = lib.filter (name: name == "aegis" || lib.hasPrefix "aegis-forward-" name) (
+    lib.attrNames config.systemd.sockets
   );
 
   # Lets users override these settings, for example in
@@ -301,12 +302,12 @@ in
     systemd.services.aegis-rebind = {
       description = "Restart the sockets of Aegis whose settings have changed";
       wantedBy = [ "multi-user.target" ];
-      after = sockets;
+      after = map (name: "${name}.socket") sockets;
       before = [ "aegis.service" ];
       # Lines of a socket and a hash of its settings.
       environment.SETTINGS = pkgs.writeText "aegis-sockets" (
         lib.concatMapStrings (
-          socket: "${socket} ${import ./socket-settings.nix config.systemd.sockets.${lib.removeSuffix ".socket" socket}}\n"
+          name: "${name}.socket ${import ./socket-settings.nix config.systemd.sockets.${name}}\n"
         ) sockets
       );
       stopIfChanged = false;

@@ -135,13 +135,14 @@ in
       map
         (
           settings:
-          lib.last (
-            lib.splitString " "
-              (with' {
-                enable = true;
-                exporters.process.enable = true;
-              } { services.prometheus.exporters.process = settings; }).systemd.services.aegis-forward-process.serviceConfig.ExecStart
-          )
+          let
+            config = with' {
+              enable = true;
+              exporters.process.enable = true;
+            } { services.prometheus.exporters.process = settings; };
+            inherit (config.systemd.services.aegis-forward-process.serviceConfig) ExecStart;
+          in
+          lib.last (lib.splitString " " ExecStart)
         )
         [
           { port = 9; }
@@ -170,9 +171,7 @@ in
         exporters.postgres.enable = true;
         exporters.node.enable = true;
       } { services.prometheus.exporters.postgres.telemetryPath = "/pg"; }).within.services.aegis.targets;
-    expected = lib.mapAttrs (_: path: (enabled { targets.x = { inherit path; }; }).within.services.aegis.targets.x) {
-      postgres = "/pg";
-    };
+    expected = (enabled { targets.postgres.path = "/pg"; }).within.services.aegis.targets;
   };
 
   testForward =

@@ -1,6 +1,11 @@
 # Which settings of targets are refused. TestNixTargets in internal/targetsfile gives the
 # same ones to the program.
-{ failing, enabled, lib, ... }:
+{
+  enabled,
+  failing,
+  lib,
+  ...
+}:
 let
   cases = lib.importJSON ./targets.json;
   # The options that the messages name.
