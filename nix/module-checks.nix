@@ -70,6 +70,21 @@ let
       }
     ];
 
+  # Assertions about a directory, the value of the option called name.
+  isDirectory =
+    name: path:
+    [
+      {
+        assertion = builtins.match "(/[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]*)+" path != null;
+        message = ''
+          ${option}.${name} is "${path}", which is not a path that Aegis accepts.
+          Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
+          . _ - @ : + and none of its parts may begin with a dot.
+        '';
+      }
+    ]
+    ++ isVisible name path ''directory, such as "/srv/within/run"'';
+
   webFile = toString cfg.webConfigFile;
   webFileOnTheHost = cfg.webConfigFile != null && !import ./in-store.nix cfg.webConfigFile;
 
@@ -102,14 +117,6 @@ in
         '';
       }
       {
-        assertion = builtins.match "(/[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]*)+" cfg.sockdir != null;
-        message = ''
-          ${option}.sockdir is "${cfg.sockdir}", which is not a path that Aegis accepts.
-          Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
-          . _ - @ : + and none of its parts may begin with a dot.
-        '';
-      }
-      {
         assertion = cfg.openFirewall -> cfg.firewallInterfaces == [ ];
         message = ''
           ${option}.openFirewall opens the port on every interface, but ${option}.firewallInterfaces only on ${lib.concatStringsSep ", " cfg.firewallInterfaces}.
@@ -126,7 +133,8 @@ in
         '';
       }
     ]
-    ++ isVisible "sockdir" cfg.sockdir ''directory, such as "/srv/within/run"''
+    ++ isDirectory "sockdir" cfg.sockdir
+    ++ lib.optionals (cfg.varlinkdir != null) (isDirectory "varlinkdir" cfg.varlinkdir)
     ++ lib.optionals webFileOnTheHost (isVisible "webConfigFile" webFile ''path, such as "/etc/aegis/web.yml"'')
     ++ concatMap (
       name:

@@ -25,6 +25,7 @@ let
       hostport
       logLevel
       sockdir
+      varlinkdir
       ;
     allow = cfg.allowedScrapers;
     targetsFile = if cfg.targets == { } then null else "/etc/${targetsFile}";
@@ -147,6 +148,16 @@ in
         /var/tmp, so the directory must not be there unless you relax the hardening of
         the service. It can never be in /run/user. If it is in /var, the module makes
         /var visible to the service.
+      '';
+    };
+
+    varlinkdir = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/systemd/report";
+      description = ''
+        A directory of sockets on which services tell their metrics over Varlink, such as
+        systemd's own since version 260. Each is scraped by its file name.
       '';
     };
 

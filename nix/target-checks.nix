@@ -18,6 +18,9 @@ let
   # A path of a URL without a query, as RFC 3986 allows it.
   urlPath = "/([]!$&'()*+,./0-9:;=@A-Z[_a-z~-]|%[0-9a-fA-F][0-9a-fA-F])*";
 
+  # A name or an address, with a port or without one.
+  hostHeader = "[]!$%&'()*+,.0-9:;=A-Z[_a-z~-]+";
+
   # The milliseconds of a duration such as "1m30s", or null if it is none.
   milliseconds =
     duration:
@@ -36,6 +39,12 @@ let
     else
       lib.foldl' (sum: amount: sum + value amount) 0 amounts;
 
+  # What only an HTTP request has.
+  needsHttp =
+    target: isSet:
+    optional (isSet && !lib.elem target.protocol [ null "http" ])
+      ''is set, but protocol is "${target.protocol}", which sends no HTTP request. Remove one of the two.'';
+
   checks = name: target: {
     socket =
       optional
@@ -52,10 +61,17 @@ let
         ''is ${quoted target.socket}, which is not an absolute path without "//", "." and "..". Write a path such as "/run/rpm-ostreed.promsock".'';
     path =
       optional (target.path != null && builtins.match urlPath target.path == null)
-        ''is ${quoted target.path}, which is not the path of a URL. Begin it with a slash, percent-encode special characters ("%20" for a space, "%25" for %), and leave out a query.''
-      ++ optional (
-        target.path != null && target.protocol == "raw"
-      ) ''is set, but protocol is "raw", which sends no request. Remove one of the two.'';
+        ''is ${quoted target.path}, which is not the path of a URL. Begin it with a slash, percent-encode special characters ("%20" for a space, "%25" for %), and put a query in params.''
+      ++ needsHttp target (target.path != null);
+    params = needsHttp target (target.params != { });
+    host =
+      optional (target.host != null && builtins.match hostHeader target.host == null)
+        ''is ${quoted target.host}, which is not a name or an address. Write a host such as "app.example.org" or "[::1]:8080".''
+      ++ needsHttp target (target.host != null);
+    # The text of a raw service can have a type too.
+    content_type = lib.optionals (target.protocol != "raw") (
+      needsHttp target (target.content_type != null)
+    );
     timeout =
       let
         ms = milliseconds target.timeout;

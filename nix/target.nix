@@ -19,6 +19,32 @@ in
       example = "/internal/metrics";
       description = "The path to request instead of `/metrics`.";
     };
+    params = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example = {
+        format = "prometheus";
+      };
+      description = "Query parameters, which Prometheus gets from discovery.";
+    };
+    host = unset types.str {
+      example = "app.example.org";
+      description = "The `Host` header to send instead of the scraper's, for services that check it.";
+    };
+    content_type =
+      unset
+        (types.enum [
+          "text/plain; version=0.0.4"
+          "text/plain; version=1.0.0"
+          "application/openmetrics-text; version=0.0.1"
+          "application/openmetrics-text; version=1.0.0"
+        ])
+        {
+          description = ''
+            The type of the metrics, if the service sends metrics with a wrong
+            `Content-Type`.
+          '';
+        };
     socket = unset types.str {
       example = "/run/rpm-ostreed.promsock";
       description = "The path of the socket, if it is not in {option}`within.services.aegis.sockdir`.";
@@ -28,11 +54,13 @@ in
         (types.enum [
           "http"
           "raw"
+          "varlink"
         ])
         {
           description = ''
             The protocol that the service speaks. A `raw` service does not use HTTP: it
-            writes its metrics to every client that connects and closes the connection.
+            writes its metrics to every client that connects and closes the connection. A
+            `varlink` service has the interface `io.systemd.Metrics`.
           '';
         };
     labels = mkOption {

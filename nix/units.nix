@@ -5,6 +5,7 @@
   exe, # path of the aegis program, which must be statically linked
   hostport ? "[::1]:31337",
   sockdir ? "/srv/within/run",
+  varlinkdir ? null, # directory of Varlink sockets
   allow ? [ ], # addresses and prefixes that may connect; empty: all
   targetsFile ? null, # path of the targets file
   webConfigFile ? null, # path of the web file: TLS and authentication
@@ -17,7 +18,14 @@ let
   optionalAttrs = condition: attrs: if condition then attrs else { };
 
   inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) (
-    [ sockdir ] ++ sockets ++ optional (webConfigFile != null) webConfigFile
+    builtins.filter (path: path != null) (
+      [
+        sockdir
+        varlinkdir
+        webConfigFile
+      ]
+      ++ sockets
+    )
   );
 
   # Quotes an argument for ExecStart= if it needs quotes.
@@ -66,6 +74,7 @@ in
           "-sockdir"
           sockdir
         ]
+        ++ optional (varlinkdir != null) "-varlinkdir ${varlinkdir}"
         ++ optional (allow != [ ]) "-allow ${builtins.concatStringsSep "," allow}"
         ++ optional (targetsFile != null) "-config.file ${targetsFile}"
         ++ optional (webConfigFile != null) "-web.config.file ${quoted webConfigFile}"

@@ -34,6 +34,11 @@ in
     Write an absolute path without a trailing slash, such as "/srv/within/run". It may contain only letters, digits and
     . _ - @ : + and none of its parts may begin with a dot.
   '';
+  testVarlinkdirInHome = fails (enabled { varlinkdir = "/home/report"; }) ''
+    within.services.aegis.varlinkdir is "/home/report", but the service cannot see home directories (ProtectHome=true).
+    Choose another directory, such as "/srv/within/run", or let the service see them:
+      systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
+  '';
   testSockdirs = {
     expr =
       map

@@ -243,6 +243,11 @@ in
     expected = false;
   };
 
+  testVarlinkdir = {
+    expr = (unit (enabled { varlinkdir = "/run/systemd/report"; })).ExecStart;
+    expected = "/usr/local/bin/aegis -sockdir /srv/within/run -varlinkdir /run/systemd/report";
+  };
+
   testWebConfigFile = {
     expr = map (webConfigFile: (unit (enabled { inherit webConfigFile; })).ExecStart) [
       "/etc/aegis/web.yml"

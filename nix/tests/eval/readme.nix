@@ -21,6 +21,7 @@ let
     "enable"
     "hostport"
     "sockdir"
+    "varlinkdir"
     "allowedScrapers"
     "firewallInterfaces"
     "openFirewall"
