@@ -15,7 +15,10 @@ in
 {
   socket = {
     description = "Socket of ${name} for Aegis";
-    documentation = [ "https://tulpa.dev/cadey/aegis" ];
+    documentation = [
+      "https://tulpa.dev/cadey/aegis"
+      "man:aegis(8)"
+    ];
     wantedBy = [ "sockets.target" ];
     listenStreams = [ path ];
     socketConfig = import ./socket-config.nix;

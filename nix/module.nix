@@ -157,7 +157,9 @@ in
       example = "/run/systemd/report";
       description = ''
         A directory of sockets on which services tell their metrics over Varlink, such as
-        systemd's own since version 260. Each is scraped by its file name.
+        systemd's own since version 260. Each is scraped by its file name. The service
+        joins the group systemd-journal, because only that may connect to
+        io.systemd.Journal.
       '';
     };
 

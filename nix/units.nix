@@ -14,6 +14,11 @@
   extraFlags ? [ ],
 }:
 let
+  documentation = [
+    "https://tulpa.dev/cadey/aegis"
+    "man:aegis(8)"
+  ];
+
   optional = condition: value: if condition then [ value ] else [ ];
   optionalAttrs = condition: attrs: if condition then attrs else { };
 
@@ -37,7 +42,7 @@ in
 {
   socket = {
     description = "Aegis metrics proxy socket";
-    documentation = [ "https://tulpa.dev/cadey/aegis" ];
+    inherit documentation;
     wantedBy = [ "sockets.target" ];
     listenStreams = [ hostport ];
     socketConfig = {
@@ -59,7 +64,7 @@ in
 
   service = {
     description = "Aegis metrics proxy for services on Unix sockets";
-    documentation = [ "https://tulpa.dev/cadey/aegis" ];
+    inherit documentation;
     requires = [ "aegis.socket" ];
     after = [ "aegis.socket" ];
     # No start limit: reaching it would fail the socket unit too, and every scrape
@@ -168,6 +173,9 @@ in
     # Aegis needs nothing in /var, unless the sockets are there. A bind mount of
     # their directory into an empty /var would not do: it would keep pointing to the
     # old directory after somebody recreates it.
-    // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; };
+    // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; }
+    # Only this group may connect to io.systemd.Journal; the other sockets of systemd's
+    # metrics are open to everybody.
+    // optionalAttrs (varlinkdir != null) { SupplementaryGroups = [ "systemd-journal" ]; };
   };
 }

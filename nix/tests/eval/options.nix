@@ -243,9 +243,17 @@ in
     expected = false;
   };
 
+  # The group may connect to io.systemd.Journal.
   testVarlinkdir = {
-    expr = (unit (enabled { varlinkdir = "/run/systemd/report"; })).ExecStart;
-    expected = "/usr/local/bin/aegis -sockdir /srv/within/run -varlinkdir /run/systemd/report";
+    expr = {
+      inherit (unit (enabled { varlinkdir = "/run/systemd/report"; })) ExecStart SupplementaryGroups;
+      default = (unit default) ? SupplementaryGroups;
+    };
+    expected = {
+      ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -varlinkdir /run/systemd/report";
+      SupplementaryGroups = [ "systemd-journal" ];
+      default = false;
+    };
   };
 
   testWebConfigFile = {
