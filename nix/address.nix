@@ -1,13 +1,14 @@
 # Parses addresses, prefixes and host:port strings with nothing but nixpkgs' lib, so
 # that evaluation finds a mistake before the socket unit fails on the host.
+#
+# An address is a list of its groups: the four bytes of an IPv4 address, or the eight
+# 16-bit numbers of an IPv6 address.
 { lib }:
 let
   inherit (builtins)
     all
-    bitAnd
     concatMap
     elemAt
-    foldl'
     genList
     length
     match
@@ -24,7 +25,7 @@ let
     in
     if match decimal s != null && n <= max then n else null;
 
-  # Returns the four bytes of an IPv4 address, or null.
+  # Returns the groups of an IPv4 address, or null.
   ipv4 =
     s:
     let
@@ -32,8 +33,8 @@ let
     in
     if length bytes == 4 && all (b: b != null) bytes then bytes else null;
 
-  # Returns the eight 16-bit groups of an IPv6 address, or null. A zone ("%wg0") and
-  # an embedded IPv4 address are not accepted.
+  # Returns the groups of an IPv6 address, or null. A zone ("%wg0") and an embedded IPv4
+  # address are not accepted.
   ipv6 =
     s:
     let
@@ -53,42 +54,16 @@ let
     else
       null;
 
-  # Returns { groups; width; } of an IPv4 or IPv6 address, or null.
-  address =
-    s:
+  # Returns the groups of an address, or null.
+  parseAddress = s: if ipv4 s != null then ipv4 s else ipv6 s;
+
+  # Returns the bits of an address, the first one first.
+  bitsOf =
+    address:
     let
-      four = ipv4 s;
-      six = ipv6 s;
+      bits = width: n: lib.optionals (width > 0) (bits (width - 1) (n / 2) ++ [ (lib.mod n 2) ]);
     in
-    if four != null then
-      {
-        groups = four;
-        width = 8;
-      }
-    else if six != null then
-      {
-        groups = six;
-        width = 16;
-      }
-    else
-      null;
-
-  bitsOf = a: length a.groups * a.width;
-
-  powerOfTwo = n: foldl' (x: _: x * 2) 1 (genList (i: i) n);
-
-  # Reports whether all bits after the first `bits` of the address are zero.
-  hostBitsAreZero =
-    a: bits:
-    all (x: x) (
-      lib.imap0 (
-        i: group:
-        let
-          hostBits = lib.max 0 (lib.min a.width ((i + 1) * a.width - bits));
-        in
-        bitAnd group (powerOfTwo hostBits - 1) == 0
-      ) a.groups
-    );
+    concatMap (bits (if length address == 4 then 8 else 16)) address;
 in
 {
   # Returns { address; host; port; family; wildcard; loopback; } of "ADDRESS:PORT", or
@@ -96,36 +71,21 @@ in
   parseHostport =
     s:
     let
-      four = match "([0-9.]+):([0-9]+)" s;
-      six = match "\\[([0-9a-fA-F:]+)]:([0-9]+)" s;
-      parts = if four != null then four else six;
-      bare = elemAt parts 0;
-      groups = if four != null then ipv4 bare else ipv6 bare;
+      parts = match "([0-9.]+|\\[[0-9a-fA-F:]+]):([0-9]+)" s;
+      host = elemAt parts 0;
+      address = lib.removePrefix "[" (lib.removeSuffix "]" host);
+      groups = parseAddress address;
       port = number 65535 (elemAt parts 1);
+      isIPv4 = length groups == 4;
     in
     if parts == null || groups == null || port == null || port == 0 then
       null
     else
       {
-        inherit port;
-        address = bare;
-        family = if four != null then "IPv4" else "IPv6";
-        host = if four != null then bare else "[${bare}]";
+        inherit address host port;
+        family = if isIPv4 then "IPv4" else "IPv6";
         wildcard = all (g: g == 0) groups;
-        loopback =
-          if four != null then
-            elemAt groups 0 == 127
-          else
-            groups == [
-              0
-              0
-              0
-              0
-              0
-              0
-              0
-              1
-            ];
+        loopback = if isIPv4 then elemAt groups 0 == 127 else groups == ipv6 "::1";
       };
 
   # The family of a valid address or prefix.
@@ -137,12 +97,13 @@ in
     s:
     let
       parts = lib.splitString "/" s;
-      a = address (elemAt parts 0);
-      bits = number (bitsOf a) (elemAt parts 1);
+      address = parseAddress (elemAt parts 0);
+      bits = bitsOf address;
+      prefixLength = number (length bits) (elemAt parts 1);
     in
-    if length parts > 2 || a == null || (length parts == 2 && bits == null) then
+    if length parts > 2 || address == null || (length parts == 2 && prefixLength == null) then
       "is not an address or a prefix such as 10.100.0.0/24 or fda2::/16"
-    else if length parts == 2 && !hostBitsAreZero a bits then
+    else if length parts == 2 && !all (bit: bit == 0) (lib.drop prefixLength bits) then
       "has bits set after the prefix length: write the first address of the network, or an address without a length"
     else
       null;

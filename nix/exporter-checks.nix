@@ -16,7 +16,7 @@ let
   isAvailable = name: available ? ${name};
 
   inherit (import ./address.nix { inherit lib; }) parseHostport;
-  inherit (import ./target-checks.nix { inherit lib; }) nameProblem;
+  inherit (import ./target-problems.nix { inherit lib; }) nameProblem;
 
   wanted = lib.attrNames (lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters);
   isActivated = name: lib.elem name (import ./exporters.nix);

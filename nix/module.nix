@@ -28,48 +28,26 @@ let
       varlinkdir
       ;
     allow = cfg.allowedScrapers;
-    targetsFile = if cfg.targets == { } then null else "/etc/${targetsFile}";
-    webConfigFile = if webFileInStore then "/etc/${webFile}" else cfg.webConfigFile;
+    targetsFile = if cfg.targets == { } then null else "/etc/aegis/targets.yml";
+    # module-files.nix links a web file of the store to /etc.
+    webConfigFile =
+      if lib.hasPrefix builtins.storeDir (toString cfg.webConfigFile) then
+        "/etc/aegis/web.yml"
+      else
+        cfg.webConfigFile;
     sockets = lib.concatMap (target: lib.optional (target.socket != null) target.socket) (
       lib.attrValues cfg.targets
     );
   };
 
-  # The program itself checks a file when the system is built, unless it is built for
-  # another kind of machine.
-  check =
-    arguments:
-    lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
-      ${lib.getExe cfg.package} check -syntax-only ${arguments}
-    '';
-
-  targetsFile = "aegis/targets.yml";
-  targets = pkgs.writeTextFile {
-    name = "aegis-targets.yml";
-    text = import ./targets-file.nix { inherit lib; } cfg.targets;
-    checkPhase = check ''-config.file "$target"'';
-  };
-
-  # A web file of the store is linked in /etc, so that a change reloads Aegis instead of
-  # restarting it.
-  webFile = "aegis/web.yml";
-  webFileInStore = cfg.webConfigFile != null && import ./in-store.nix cfg.webConfigFile;
-  web = pkgs.runCommand "aegis-web.yml" { } ''
-    cp ${cfg.webConfigFile} $out
-    ${check "-web.config.file $out"}
-  '';
-
-  # The files of environment.etc that Aegis reads.
-  filesInEtc =
-    lib.optional (cfg.targets != { }) targetsFile
-    ++ lib.optional webFileInStore webFile
-    ++ lib.optional (!webFileInStore && config.environment.etc ? ${hostWebFile}) hostWebFile;
-  hostWebFile = lib.removePrefix "/etc/" (toString cfg.webConfigFile);
-
   # The sockets that aegis-rebind restarts.
   sockets = lib.filter (name: name == "aegis" || lib.hasPrefix "aegis-forward-" name) (
     lib.attrNames config.systemd.sockets
   );
+
+  settingsOf =
+    socket:
+    builtins.hashString "sha256" (builtins.toJSON { inherit (socket) listenStreams socketConfig; });
 
   # Lets users override these settings, for example in
   # systemd.services.aegis.serviceConfig, without mkForce.
@@ -79,6 +57,7 @@ in
   imports = [
     ./module-checks.nix
     ./module-exporters.nix
+    ./module-files.nix
   ];
 
   options.within.services.aegis = {
@@ -198,62 +177,8 @@ in
         gets through, counts it in `aegis_rejected_connections_total`, and logs one a
         minute.
 
-        This host is not included automatically. To connect from it too, add `"::1"`
-        and `"127.0.0.1"`.
-      '';
-    };
-
-    targets = mkOption {
-      type = types.attrsOf (types.submodule ./target.nix);
-      default = { };
-      example = lib.literalExpression ''
-        {
-          billing.path = "/internal/metrics";
-          rpm-ostree = {
-            socket = "/run/rpm-ostreed.promsock";
-            protocol = "raw";
-          };
-        }
-      '';
-      description = ''
-        Settings for individual targets. A target that works without settings does
-        not need an entry. A change reloads Aegis and does not restart it.
-      '';
-    };
-
-    webConfigFile = mkOption {
-      type = types.nullOr (types.either types.path types.str);
-      default = null;
-      example = "/etc/aegis/web.yml";
-      description = ''
-        A file that turns on TLS, client certificates or passwords, in the
-        [format](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md)
-        of every Prometheus exporter.
-
-        A string is the path of a file on the host; nothing of it is copied. The user
-        `aegis` must be able to read it and the files that it names. A path of Nix, such
-        as `./web.yml` or `pkgs.writeText "web.yml" "…"`, is copied to the Nix store,
-        which everybody on the host can read, and linked as `/etc/aegis/web.yml`: it may
-        name keys, but it should not contain hashes of weak passwords. A change to it, or
-        to a file of {option}`environment.etc`, reloads Aegis.
-
-        The service cannot see /home, and of /var only what the options name. To use a
-        key from there, let systemd pass it to the service:
-
-        ```nix
-        systemd.services.aegis.serviceConfig.LoadCredential = [
-          "cert.pem:/var/lib/acme/example.org/cert.pem"
-          "key.pem:/var/lib/acme/example.org/key.pem"
-        ];
-        security.acme.certs."example.org".postRun = "systemctl try-restart aegis";
-        ```
-
-        In the file, the paths are then `/run/credentials/aegis.service/cert.pem` and
-        `key.pem`; the file itself can be a credential too (`"%d/web.yml"`). systemd
-        copies credentials only when the service starts, so that a reload keeps the old
-        certificate; hence the restart, which loses no scrape. With systemd 260 or later
-        and `serviceConfig.RefreshOnReload = "credentials"`, `systemctl reload aegis` is
-        enough.
+        This host is not included automatically. To connect from it too, add the address
+        of {option}`hostport`.
       '';
     };
 
@@ -302,11 +227,6 @@ in
       # Makes a switch restart only the service. By default, NixOS would close the socket
       # when the switch begins and open it again when the switch ends.
       stopIfChanged = false;
-      reloadTriggers = map (name: config.environment.etc.${name}.source) filesInEtc;
-    };
-    environment.etc = {
-      ${targetsFile} = lib.mkIf (cfg.targets != { }) { source = targets; };
-      ${webFile} = lib.mkIf webFileInStore { source = web; };
     };
     environment.systemPackages = [ cfg.package ]; # for aegis check
 
@@ -319,9 +239,7 @@ in
       before = [ "aegis.service" ];
       # Lines of a socket and a hash of its settings.
       environment.SETTINGS = pkgs.writeText "aegis-sockets" (
-        lib.concatMapStrings (
-          name: "${name}.socket ${import ./socket-settings.nix config.systemd.sockets.${name}}\n"
-        ) sockets
+        lib.concatMapStrings (name: "${name}.socket ${settingsOf config.systemd.sockets.${name}}\n") sockets
       );
       stopIfChanged = false;
       serviceConfig = {
@@ -334,6 +252,8 @@ in
       script = ''
         cd "$RUNTIME_DIRECTORY"
         touch settings
+        # Aegis 0.2 stored only the hash of aegis.socket.
+        sed --in-place 's/^[^ ]*$/aegis.socket &/' settings
         while read -r socket hash; do
           if grep --quiet "^$socket " settings && ! grep --quiet "^$socket $hash\$" settings; then
             systemctl --no-block try-restart "$socket"

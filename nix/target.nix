@@ -1,5 +1,5 @@
 # The settings of one target. The options have the names of the keys in the targets
-# file. target-checks.nix finds mistakes in the values.
+# file. target-problems.nix finds mistakes in the values.
 { lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -74,8 +74,8 @@ in
     timeout = unset types.str {
       example = "5s";
       description = ''
-        The maximum duration of a scrape, from 100ms to 5m. It can only shorten the
-        timeout of the scraper.
+        The maximum duration of a scrape, from 100ms to 5m: numbers with a unit, such as
+        `1.5s` or `1m30s`. It can only shorten the timeout of the scraper.
       '';
     };
     enabled = mkOption {

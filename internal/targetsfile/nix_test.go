@@ -7,7 +7,7 @@ import (
 )
 
 // TestNixTargets gives the targets of the NixOS module's evaluation tests to the parser. The
-// module refuses some of them (nix/target-checks.nix), and the parser must refuse the same: what
+// module refuses some of them (nix/target-problems.nix), and the parser must refuse the same: what
 // evaluates must work.
 func TestNixTargets(t *testing.T) {
 	text, err := os.ReadFile("../../nix/tests/eval/targets.json")

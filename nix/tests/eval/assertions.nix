@@ -169,6 +169,7 @@ in
         allowedScrapers = [
           "10.100.0.1"
           "fda2::/16"
+          "::1"
         ];
       })
       ''
@@ -206,18 +207,19 @@ in
       "/etc/a'b"
       "/etc/a\\b"
       "/etc/web.yml/"
+      "/etc/../root/web.yml"
       "/home/cadey/web.yml"
       "/root/web.yml"
       "/tmp/web.yml"
       "/run/user/1000/web.yml"
       "/dev/shm/web.yml"
     ];
-    expected = lib.genList (i: i < 5) 19;
+    expected = lib.genList (i: i < 5) 20;
   };
   testWebConfigFile = fails (enabled { webConfigFile = "web.yml"; }) ''
     within.services.aegis.webConfigFile is "web.yml", which is not a path that Aegis accepts.
     Write an absolute path, such as "/etc/aegis/web.yml", or "%d/NAME" for a credential of the service. It may not contain
-    % otherwise, nor $, quotes, backslashes or line breaks.
+    % otherwise, nor "..", $, quotes, backslashes or line breaks.
   '';
   testWebConfigFileInHome = fails (enabled { webConfigFile = "/home/cadey/web.yml"; }) ''
     within.services.aegis.webConfigFile is "/home/cadey/web.yml", but the service cannot see home directories (ProtectHome=true).
@@ -233,6 +235,25 @@ in
     within.services.aegis.targets.x.socket is "/run/user/1000/x.sock", which the service cannot see.
     Choose another path, such as "/run/x/metrics.sock".
   '';
+
+  testFlagWithSpace =
+    fails
+      (enabled {
+        extraFlags = [
+          "-log.level debug"
+          "-web.external-url=https://host.example.org/a b"
+        ];
+      })
+      ''
+        within.services.aegis.extraFlags has "-log.level debug", but a flag and its value are two arguments.
+        Write "-log.level=debug".
+      '';
+  testFlagAndValue = passes (enabled {
+    extraFlags = [
+      "-log.level"
+      "debug"
+    ];
+  });
 
   # Exporters and forwards.
   testExporterWithOpenFirewall =

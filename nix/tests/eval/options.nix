@@ -173,16 +173,18 @@ in
       in
       {
         inherit (unit config) ExecStart TemporaryFileSystem;
-        inherit (file) checkPhase;
-        reloads = config.systemd.services.aegis.reloadTriggers == [ file ];
+        checks = map (check: lib.replaceStrings [ "${file}" ] [ "FILE" ] check.text) config.system.checks;
+        reloads = config.systemd.services.aegis.reloadTriggers == [ "${file}" ];
         file = builtins.fromJSON file.text;
       };
     expected = {
       ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -config.file /etc/aegis/targets.yml";
       TemporaryFileSystem = "/var:ro";
-      checkPhase = ''
-        /usr/local/bin/aegis check -syntax-only -config.file "$target"
-      '';
+      checks = [
+        ''
+          /usr/local/bin/aegis check -syntax-only -config.file FILE
+          touch $out''
+      ];
       reloads = true;
       file.targets = {
         billing = {
@@ -273,32 +275,47 @@ in
     ];
   };
 
-  # A file that NixOS writes reloads Aegis when it changes.
-  testWebConfigFileReloads =
+  # A file that NixOS writes reloads Aegis when it changes, and is checked when the system is
+  # built.
+  testWebConfigFileOfNixos =
     let
-      triggers =
-        webConfigFile: text:
-        (with' {
+      config =
+        webConfigFile: web:
+        with' {
           enable = true;
           inherit webConfigFile;
-        } { environment.etc."aegis/web.yml" = text; }).systemd.services.aegis.reloadTriggers;
+        } { environment.etc."aegis/web.yml" = web; };
+      triggers = webConfigFile: web: (config webConfigFile web).systemd.services.aegis.reloadTriggers;
+      checks =
+        webConfigFile: web:
+        map (check: lib.head (lib.splitString "\n" check.text)) (config webConfigFile web).system.checks;
       path = "/etc/aegis/web.yml";
+      stored = "/nix/store/xxx-web.yml";
     in
     {
       expr = {
         changes = triggers path { text = "a"; } != triggers path { text = "b"; };
-        inTheStore = map (file: file.text) (triggers "/nix/store/xxx-web.yml" { });
-        onTheHost = triggers "/run/web.yml" { text = "a"; };
+        reloads = map (file: triggers file { text = "a"; } != [ ]) [
+          "/run/web.yml"
+          "%d/web.yml"
+        ];
+        inTheStore = triggers stored { } ++ checks stored { };
+        inEtc = checks path { source = stored; };
+        # The build cannot read these.
+        onTheHost =
+          checks path { source = "/run/secrets/web.yml"; } ++ checks "/run/web.yml" { source = stored; };
       };
       expected = {
         changes = true;
-        inTheStore = [
-          ''
-            cp /nix/store/xxx-web.yml $out
-            /usr/local/bin/aegis check -syntax-only -web.config.file $out
-
-          ''
+        reloads = [
+          false
+          false
         ];
+        inTheStore = [
+          stored
+          "/usr/local/bin/aegis check -syntax-only -web.config.file ${stored}"
+        ];
+        inEtc = [ "/usr/local/bin/aegis check -syntax-only -web.config.file ${stored}" ];
         onTheHost = [ ];
       };
     };

@@ -19,18 +19,21 @@ let
   urlPath = "/([]!$&'()*+,./0-9:;=@A-Z[_a-z~-]|%[0-9a-fA-F][0-9a-fA-F])*";
 
   # A name or an address, with a port or without one.
-  hostHeader = "[]!$%&'()*+,.0-9:;=A-Z[_a-z~-]+";
+  hostHeader = "[][A-Za-z0-9_.:-]+";
 
   # The milliseconds of a duration such as "1m30s", or null if it is none.
   milliseconds =
     duration:
     let
-      parts = builtins.split "0*([0-9]+([.][0-9]+)?)(ms|s|m)" duration;
+      parts = builtins.split "0*([0-9]+([.][0-9]+)?)(h|m|s|ms|us|ns)" duration;
       amounts = lib.filter builtins.isList parts;
       factors = {
-        ms = 1;
-        s = 1000;
+        h = 3600000;
         m = 60000;
+        s = 1000;
+        ms = 1;
+        us = 0.001;
+        ns = 0.000001;
       };
       value = amount: builtins.fromJSON (lib.elemAt amount 0) * factors.${lib.elemAt amount 2};
     in
@@ -49,7 +52,7 @@ let
     socket =
       optional
         (
-          target.socket != null && builtins.match "(/[^/]+)+" target.socket == null
+          target.socket != null && builtins.match "(/[^/[:cntrl:]]+)+" target.socket == null
           || lib.any (
             part:
             lib.elem part [
@@ -58,7 +61,7 @@ let
             ]
           ) (lib.splitString "/" (toString target.socket))
         )
-        ''is ${quoted target.socket}, which is not an absolute path without "//", "." and "..". Write a path such as "/run/rpm-ostreed.promsock".'';
+        ''is ${quoted target.socket}, which is not an absolute path without "//", ".", ".." and line breaks. Write a path such as "/run/rpm-ostreed.promsock".'';
     path =
       optional (target.path != null && builtins.match urlPath target.path == null)
         ''is ${quoted target.path}, which is not the path of a URL. Begin it with a slash, percent-encode special characters ("%20" for a space, "%25" for %), and put a query in params.''
@@ -77,7 +80,7 @@ let
         ms = milliseconds target.timeout;
       in
       optional (target.timeout != null && (ms == null || ms < 100 || ms > 300000))
-        ''is ${quoted target.timeout}, which is not a duration from 100ms to 5m. Write numbers with a unit (ms, s or m), such as "5s" or "1m30s".'';
+        ''is ${quoted target.timeout}, which is not a duration from 100ms to 5m. Write numbers with a unit (m, s or ms), such as "5s" or "1m30s".'';
     labels = concatMap (
       label:
       optional (builtins.match "[a-zA-Z_][a-zA-Z0-9_]*" label == null || lib.hasPrefix "__" label)
@@ -115,16 +118,14 @@ let
     in
     concatMap (
       names:
-      optional (lib.length names > 1) {
-        option = "targets";
-        problem = "has ${lib.concatMapStringsSep " and " quoted names} with the same labels, so that Prometheus could not tell them apart. Change the labels of one.";
-      }
+      optional (lib.length names > 1)
+        "targets has ${lib.concatMapStringsSep " and " quoted names} with the same labels, so that Prometheus could not tell them apart. Change the labels of one."
     ) (lib.attrValues byLabels);
 in
 {
   inherit nameProblem;
 
-  # Returns a list of { option; problem; }. The option is relative to
+  # Returns what is wrong. Each problem begins with the option, relative to
   # within.services.aegis.
   targetProblems =
     targets:
@@ -132,20 +133,11 @@ in
       mapAttrsToList (
         name: target:
         if nameProblem name target != null then
-          [
-            {
-              option = "targets";
-              problem = nameProblem name target;
-            }
-          ]
+          [ "targets ${nameProblem name target}" ]
         else
           concatLists (
             mapAttrsToList (
-              key:
-              map (problem: {
-                option = "targets.${lib.strings.escapeNixIdentifier name}.${key}";
-                inherit problem;
-              })
+              key: map (problem: "targets.${lib.strings.escapeNixIdentifier name}.${key} ${problem}")
             ) (checks name target)
           )
       ) targets
