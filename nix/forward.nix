@@ -1,7 +1,8 @@
 # The units that bring a socket of the directory to a program that listens on TCP, with
 # systemd's own proxy: as attributes for NixOS' systemd.sockets.<name> and
 # systemd.services.<name>. The module uses them, and nix/systemd has them rendered for
-# Debian's node exporter. Uses nothing but builtins.
+# Debian's node exporter. A program that accepts the socket itself needs no proxy, but the
+# same socket unit. Uses nothing but builtins.
 {
   name, # of the target
   hostport, # address and port of the program
@@ -21,7 +22,15 @@ in
     ];
     wantedBy = [ "sockets.target" ];
     listenStreams = [ path ];
-    socketConfig = import ./socket-config.nix;
+    socketConfig = {
+      SocketGroup = "within";
+      SocketMode = "0660";
+      # A leftover socket would be a target that fails.
+      RemoveOnStop = true;
+      # By default, systemd removes the socket of a service that keeps failing to start:
+      # the target would vanish instead of being down.
+      TriggerLimitIntervalSec = 0;
+    };
   };
 
   service = {

@@ -10,73 +10,189 @@
   ...
 }:
 let
-  inherit (lib) mapAttrs mapAttrs' nameValuePair types;
+  inherit (lib)
+    concatMap
+    mapAttrs
+    mapAttrs'
+    mkOverride
+    nameValuePair
+    optional
+    optionals
+    types
+    ;
+  inherit (lib.strings) escapeNixIdentifier;
+  inherit (import ./address.nix { inherit lib; }) parseHostport;
+  inherit (import ./target-problems.nix { inherit lib; }) nameProblem;
+  facts = import ./exporter-facts.nix;
+
+  # What an error of NixOS names, such as that it does not have the exporter.
+  file = "within.services.aegis.exporters";
 
   cfg = config.within.services.aegis;
+  option = "within.services.aegis";
   exporters = config.services.prometheus.exporters;
+  optionOf = name: "services.prometheus.exporters.${escapeNixIdentifier name}";
 
-  inherit (import ./address.nix { inherit lib; }) parseHostport;
-
-  wanted = lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters;
-  known = lib.intersectAttrs (import ./available-exporters.nix { inherit lib options; }) wanted;
-  enabled = lib.attrNames (lib.filterAttrs (name: _: exporters.${name}.enable) known);
-
-  isActivated = name: lib.elem name (import ./exporters.nix);
+  wanted = lib.attrNames (lib.filterAttrs (_: exporter: exporter.enable) cfg.exporters);
+  # Another module may have turned some off.
+  enabled = lib.filter (name: exporters.${name}.enable) wanted;
+  isActivated = name: lib.elem name facts.acceptListener;
   activated = lib.filter isActivated enabled;
-  forwarded = lib.filter (name: !isActivated name) enabled;
+  forwarded = lib.subtractLists activated enabled;
 
   unitOf = name: "prometheus-${name}-exporter";
 
-  # Reports whether NixOS itself makes a socket unit for the exporter. It did for node in
-  # April 2026, and may again. The flag is in the exporter's command line then, and may
-  # not be there twice.
-  isActivatedByNixos =
-    name:
-    lib.any (
-      definition:
-      definition.file != toString ./module-exporters.nix && definition.value ? ${unitOf name}
-    ) options.systemd.sockets.definitionsWithLocations;
+  # The socket units without those of this module. NixOS itself made one for the node
+  # exporter in April 2026, and may again. The flag is in the exporter's command line
+  # then, and may not be there twice.
+  otherSockets =
+    let
+      inherit (options.systemd.sockets) definitionsWithLocations loc type;
+      others = lib.filter (definition: definition.file != file) definitionsWithLocations;
+    in
+    (lib.mergeDefinitions loc type others).mergedValue;
+  isActivatedByNixos = name: otherSockets.${unitOf name}.listenStreams or [ ] != [ ];
 
-  # Where a forwarded exporter listens. Some have an IPv6 address without brackets.
+  # Reports whether listenAddress is declared as usual, an address alone. dnssec has a port
+  # in it, for example.
+  hasUsualAddress =
+    name:
+    let
+      declared = options.services.prometheus.exporters.type.getSubOptions [ ];
+      optionsOf = declared.${name}.type.getSubOptions or (_: { });
+    in
+    (optionsOf [ ]).listenAddress.default or null == "0.0.0.0";
+
+  # Where a forwarded exporter listens, or null if its option does not say. Some have an
+  # IPv6 address without brackets.
+  addressOptionOf = name: facts.addressOptions.${name} or "listenAddress";
+  addressOf =
+    name:
+    let
+      host = toString exporters.${name}.${addressOptionOf name};
+      port = toString exporters.${name}.port;
+    in
+    lib.findFirst (address: address != null) null (
+      map parseHostport [
+        "${host}:${port}"
+        "[${host}]:${port}"
+        host
+      ]
+    );
   hostportOf =
     name:
     let
-      inherit (exporters.${name}) listenAddress port;
-      parsed = lib.findFirst (address: address != null) null (
-        map (host: parseHostport "${host}:${toString port}") [
-          listenAddress
-          "[${listenAddress}]"
-        ]
-      );
-      host = if parsed == null || parsed.wildcard then "127.0.0.1" else parsed.host;
+      address = addressOf name;
+      host = if address.wildcard or true then "127.0.0.1" else address.host;
     in
-    "${host}:${toString port}";
+    "${host}:${toString (address.port or exporters.${name}.port)}";
 
-  forwards = mapAttrs (
+  unitsFor =
     name: hostport:
     import ./forward.nix {
       inherit name hostport;
       host = (parseHostport hostport).address;
       path = "${cfg.sockdir}/${name}.sock";
       proxy = "${config.systemd.package}/lib/systemd/systemd-socket-proxyd";
-    }
-  ) (validForwards // lib.genAttrs forwarded hostportOf);
-  validForwards = lib.filterAttrs (_: hostport: parseHostport hostport != null) cfg.forward;
+    };
+  forwards = mapAttrs unitsFor (
+    lib.filterAttrs (_: hostport: parseHostport hostport != null) cfg.forward
+    // lib.genAttrs forwarded hostportOf
+  );
 
   # Lets users override settings without mkForce, and is stronger than the mkDefault of
   # NixOS' exporters.
-  overridable = mapAttrs (_: lib.mkOverride 900);
+  overridable = mapAttrs (_: mkOverride 900);
 
-  # The settings of every exporter behind Aegis: if it keeps crashing, its target is down
-  # and comes back with it. Reaching a start limit would fail its socket unit too, and
-  # the target would vanish.
-  restarts = {
-    startLimitIntervalSec = lib.mkOverride 900 0;
-    serviceConfig = overridable { RestartSec = "1s"; };
-  };
+  forwardProblems =
+    name:
+    let
+      invalidName = nameProblem name { socket = null; };
+    in
+    if invalidName != null then
+      [ "${option}.forward ${invalidName}\n" ]
+    else
+      optional (builtins.match "[^+@]*" name == null) ''
+        ${option}.forward has "${name}", but the names of systemd's units cannot have + or @ in this place. Leave them out.
+      ''
+      ++ optional ((parseHostport cfg.forward.${name}).wildcard or true) ''
+        ${option}.forward.${escapeNixIdentifier name} is "${cfg.forward.${name}}", which is not the address and port of a program.
+        Write where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not accepted.
+      '';
+
+  problems =
+    optional (wanted != [ ] && !cfg.enable) ''
+      ${option}.exporters.${lib.head wanted}.enable runs the exporter behind Aegis, but Aegis is not enabled.
+      Set ${option}.enable = true, or use only ${optionOf (lib.head wanted)}.
+    ''
+    ++ optionals cfg.enable (
+      concatMap forwardProblems (lib.attrNames cfg.forward)
+      ++ map (name: ''
+        ${option}.forward.${name} and ${option}.exporters.${name}.enable both make ${name}.sock.
+        Remove one of the two.
+      '') (lib.filter (name: cfg.forward ? ${name}) enabled)
+      # systemd accepts no longer paths of sockets.
+      ++ map (name: ''
+        ${cfg.sockdir}/${name}.sock is longer than the 107 bytes that systemd accepts as the path of a socket.
+        Choose a shorter ${option}.sockdir.
+      '') (
+        lib.filter (name: lib.stringLength "${cfg.sockdir}/${name}.sock" > 107) (
+          enabled ++ lib.attrNames cfg.forward
+        )
+      )
+    );
+
+  isOnLoopback =
+    name: (addressOf name).loopback or false && !lib.elem name facts.ignoreListenAddress;
+
+  # Warnings about a forwarded exporter that others may reach without Aegis, or that Aegis
+  # may not reach.
+  addressWarnings =
+    name:
+    let
+      address = addressOf name;
+      addressOption = addressOptionOf name;
+      port = toString exporters.${name}.port;
+      is = "${optionOf name}.${addressOption} is ${builtins.toJSON exporters.${name}.${addressOption}}";
+    in
+    if lib.elem name facts.ignoreListenAddress then
+      [
+        ''
+          The exporter ${name} ignores ${optionOf name}.listenAddress and listens on every address, so others can scrape it without Aegis.
+          Keep its port closed in the firewall.
+        ''
+      ]
+    else if address == null then
+      [
+        ''
+          ${is}, which does not say where the exporter listens. Aegis expects it at ${hostportOf name}.
+          Set ${addressOption} to "127.0.0.1", or to "127.0.0.1:${port}" if it includes the port.
+        ''
+      ]
+    else
+      optional (!address.loopback) ''
+        ${is}, so others may scrape the exporter without Aegis.
+        Set it to a loopback address, such as "127.0.0.1".
+      '';
+
+  openFirewallWarning =
+    name:
+    let
+      consequence =
+        if isActivated name then
+          "but ${option}.exporters.${name} moved the exporter to ${cfg.sockdir}/${name}.sock"
+        else if isOnLoopback name then
+          "but ${option}.exporters.${name} moved the exporter to loopback"
+        else
+          "so others can scrape the exporter without Aegis";
+    in
+    ''
+      ${optionOf name}.openFirewall opens TCP port ${toString exporters.${name}.port}, ${consequence}.
+      Remove openFirewall.
+    '';
 in
 {
-  imports = [ ./exporter-checks.nix ];
+  _file = file;
 
   options.within.services.aegis = {
     exporters = lib.mkOption {
@@ -104,6 +220,10 @@ in
         Some programs accept a listener from systemd: they listen on the socket `NAME.sock`
         in {option}`sockdir`, and on no TCP port any more. The others listen on loopback,
         and systemd's own proxy forwards their socket to their port.
+
+        Exporters that probe other things, such as blackbox, json, script and snmp, do so at
+        `/probe` and have only metrics of their own at `/metrics`. Set `path = "/probe"` in
+        {option}`targets` for those; the parameters of a scrape are passed on.
       '';
     };
 
@@ -123,65 +243,104 @@ in
     };
   };
 
-  config = lib.mkIf cfg.enable {
-    services.prometheus.exporters = mapAttrs (
-      name: _:
-      {
-        enable = true;
-      }
-      // (
-        if isActivated name then
-          { extraFlags = lib.mkIf (!isActivatedByNixos name) [ "--web.systemd-socket" ]; }
-        else
-          { listenAddress = lib.mkOverride 900 "127.0.0.1"; }
-      )
-    ) known;
+  config = lib.mkMerge [
+    {
+      assertions = map (message: {
+        assertion = false;
+        inherit message;
+      }) problems;
+    }
+    (lib.mkIf cfg.enable {
+      services.prometheus.exporters = lib.genAttrs wanted (
+        name:
+        {
+          enable = true;
+        }
+        // (
+          if isActivated name then
+            { extraFlags = lib.mkIf (!isActivatedByNixos name) [ "--web.systemd-socket" ]; }
+          else
+            { listenAddress = lib.mkIf (hasUsualAddress name) (mkOverride 900 "127.0.0.1"); }
+        )
+      );
 
-    # Some exporters can serve their metrics at another path.
-    within.services.aegis.targets =
-      lib.genAttrs
-        (lib.filter (name: exporters.${name}.telemetryPath or "/metrics" != "/metrics") enabled)
-        (name: {
-          path = lib.mkDefault exporters.${name}.telemetryPath;
+      warnings =
+        concatMap (name: optional exporters.${name}.openFirewall (openFirewallWarning name)) enabled
+        ++ concatMap addressWarnings forwarded
+        ++ map (name: ''
+          The exporter ${name} receives what others push on the port that ${option}.exporters.${name} moves to loopback, so other hosts can no longer push to it.
+          If they do, do not run it behind Aegis.
+        '') (lib.filter isOnLoopback (lib.intersectLists facts.receivePushes enabled))
+        ++ map (name: ''
+          ${option}.exporters.${name}.enable is true, but another module sets ${optionOf name}.enable to false, so there is no target ${name}.
+          Remove one of the two.
+        '') (lib.subtractLists enabled wanted);
+
+      within.services.aegis.targets =
+        let
+          pathOf =
+            name:
+            exporters.${name}.telemetryPath or exporters.${name}.metricsPath or facts.paths.${name}
+              or "/metrics";
+        in
+        lib.genAttrs (lib.filter (name: pathOf name != "/metrics") enabled) (name: {
+          path = lib.mkDefault (pathOf name);
         });
 
-    systemd.sockets = lib.mkMerge [
-      (lib.listToAttrs (
-        map (
-          name:
-          nameValuePair (unitOf name) {
-            description = "Prometheus ${name} exporter socket";
-            wantedBy = [ "sockets.target" ];
-            # Replaces the TCP port of a socket unit that NixOS makes.
-            listenStreams = lib.mkForce [ "${cfg.sockdir}/${name}.sock" ];
-            socketConfig = overridable (import ./socket-config.nix);
-          }
-        ) activated
-      ))
-      (mapAttrs' (
-        name: { socket, ... }:
-        nameValuePair "aegis-forward-${name}" (
-          socket // { socketConfig = overridable socket.socketConfig; }
-        )
-      ) forwards)
-    ];
+      systemd.sockets = lib.mkMerge [
+        (lib.listToAttrs (
+          map (
+            name:
+            let
+              inherit (unitsFor name null) socket;
+            in
+            nameValuePair (unitOf name) (
+              socket
+              // {
+                # NixOS may make this socket unit too: its description stays, and its TCP
+                # port does not.
+                description = mkOverride 900 socket.description;
+                listenStreams = lib.mkForce socket.listenStreams;
+                socketConfig = overridable socket.socketConfig;
+              }
+            )
+          ) activated
+        ))
+        (mapAttrs' (
+          name: { socket, ... }:
+          nameValuePair "aegis-forward-${name}" (
+            socket // { socketConfig = overridable socket.socketConfig; }
+          )
+        ) forwards)
+      ];
 
-    systemd.services = lib.mkMerge [
-      (lib.genAttrs (map unitOf enabled) (_: restarts))
-      (lib.genAttrs (map unitOf activated) (
-        unit: {
+      systemd.services = lib.mkMerge [
+        # If an exporter keeps crashing, its target is down and comes back with it. Reaching
+        # a start limit would fail its socket unit too, and the target would vanish.
+        (lib.genAttrs (map unitOf enabled) (_: {
+          startLimitIntervalSec = mkOverride 900 0;
+          serviceConfig = overridable { RestartSec = "1s"; };
+        }))
+        (lib.genAttrs (map unitOf activated) (unit: {
           requires = [ "${unit}.socket" ];
           after = [ "${unit}.socket" ];
           # NixOS restarts a changed socket only together with its service.
-          restartTriggers = [ (import ./socket-settings.nix config.systemd.sockets.${unit}) ];
-        }
-      ))
-      (mapAttrs' (
-        name: { service, ... }:
-        nameValuePair "aegis-forward-${name}" (
-          service // { serviceConfig = overridable service.serviceConfig; }
-        )
-      ) forwards)
-    ];
-  };
+          restartTriggers = [
+            (builtins.toJSON { inherit (config.systemd.sockets.${unit}) listenStreams socketConfig; })
+          ];
+        }))
+        (mapAttrs' (
+          name: { service, ... }:
+          nameValuePair "aegis-forward-${name}" (
+            service
+            // {
+              serviceConfig = overridable service.serviceConfig;
+              # A switch would stop the socket too, and the target would vanish meanwhile.
+              stopIfChanged = false;
+            }
+          )
+        ) forwards)
+      ];
+    })
+  ];
 }

@@ -15,8 +15,8 @@
       # Finds exporters that nixpkgs renamed or removed.
       assertions = map (name: {
         assertion = config.services.prometheus.exporters ? ${name};
-        message = "nix/exporters.nix lists the exporter ${name}, which NixOS does not have.";
-      }) (import ../exporters.nix);
+        message = "nix/exporter-facts.nix lists the exporter ${name}, which NixOS does not have.";
+      }) (import ../exporter-facts.nix).acceptListener;
 
       imports = [ aegis.nixosModules.default ];
       within.services.aegis = {

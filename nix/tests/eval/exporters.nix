@@ -45,13 +45,7 @@ in
   testOtherExportersDoNotChange = {
     expr = {
       enabled = lib.attrNames (
-        lib.filterAttrs (_: exporter: exporter.enable) (
-          removeAttrs config.services.prometheus.exporters [
-            "assertions"
-            "minio"
-            "old"
-          ]
-        )
+        lib.filterAttrs (_: exporter: exporter.enable) config.services.prometheus.exporters
       );
       sockets = lib.attrNames config.systemd.sockets;
     };
@@ -66,38 +60,49 @@ in
 
   testEachExporter = {
     expr = map (name: lib.attrNames (enabled { exporters.${name}.enable = true; }).systemd.sockets) (
-      import ../../exporters.nix
+      (import ../../exporter-facts.nix).acceptListener
     );
     expected = map (name: [
       "aegis"
       "prometheus-${name}-exporter"
-    ]) (import ../../exporters.nix);
+    ]) (import ../../exporter-facts.nix).acceptListener;
   };
 
-  # NixOS makes socket units for exporters itself: their TCP port closes, and the flag is
-  # not there twice.
-  testExporterActivatedByNixos = {
-    expr =
-      let
-        config = with' {
-          enable = true;
-          exporters.node.enable = true;
-        } {
-          systemd.sockets.${unit} = {
-            listenStreams = [ "0.0.0.0:9100" ];
-            wantedBy = [ "sockets.target" ];
-          };
+  # If NixOS makes socket units for exporters itself, their TCP port closes, and the flag is
+  # not there twice. A definition that does not listen is none.
+  testExporterActivatedByNixos =
+    let
+      node =
+        socket:
+        let
+          config = with' {
+            enable = true;
+            exporters.node.enable = true;
+          } { systemd.sockets.${unit} = socket; };
+        in
+        {
+          inherit (config.services.prometheus.exporters.node) extraFlags;
+          inherit (config.systemd.sockets.${unit}) listenStreams;
         };
-      in
-      {
-        inherit (config.services.prometheus.exporters.node) extraFlags;
-        inherit (config.systemd.sockets.${unit}) listenStreams;
-      };
-    expected = {
-      extraFlags = [ ];
-      listenStreams = [ "/srv/within/run/node.sock" ];
+      listenStreams = [ "0.0.0.0:9100" ];
+    in
+    {
+      expr = map node [
+        {
+          inherit listenStreams;
+          description = "Socket of NixOS";
+        }
+        (lib.mkIf true { inherit listenStreams; })
+        { socketConfig.SocketMode = "0666"; }
+        { listenStreams = [ ]; }
+        (lib.mkIf false { inherit listenStreams; })
+        { listenStreams = lib.mkIf false listenStreams; }
+      ];
+      expected = map (extraFlags: {
+        inherit extraFlags;
+        listenStreams = [ "/srv/within/run/node.sock" ];
+      }) ([ [ ] [ ] ] ++ lib.genList (_: [ "--web.systemd-socket" ]) 4);
     };
-  };
 
   # An exporter that cannot accept a listener stays on loopback.
   testForwardedExporter =
@@ -110,6 +115,7 @@ in
         inherit (config.systemd.services.prometheus-process-exporter) serviceConfig startLimitIntervalSec;
         inherit (config.systemd.sockets.aegis-forward-process) listenStreams socketConfig;
         inherit (config.systemd.services.aegis-forward-process.serviceConfig) ExecStart IPAddressAllow;
+        inherit (config.systemd.services.aegis-forward-process) stopIfChanged;
         sockets = lib.attrNames config.systemd.sockets;
       };
       expected = {
@@ -119,9 +125,10 @@ in
         serviceConfig.RestartSec = "1s";
         startLimitIntervalSec = 0;
         listenStreams = [ "/srv/within/run/process.sock" ];
-        socketConfig = import ../../socket-config.nix;
+        inherit ((enabled { exporters.node.enable = true; }).systemd.sockets.${unit}) socketConfig;
         ExecStart = "/packages/systemd/lib/systemd/systemd-socket-proxyd --exit-idle-time=5min 127.0.0.1:9256";
         IPAddressAllow = "127.0.0.1";
+        stopIfChanged = false;
         sockets = [
           "aegis"
           "aegis-forward-process"
@@ -132,46 +139,92 @@ in
   # Where the proxy connects follows the options of the exporter.
   testForwardedAddress = {
     expr =
-      map
+      lib.mapAttrsToList
         (
-          settings:
-          let
-            config = with' {
-              enable = true;
-              exporters.process.enable = true;
-            } { services.prometheus.exporters.process = settings; };
-            inherit (config.systemd.services.aegis-forward-process.serviceConfig) ExecStart;
-          in
-          lib.last (lib.splitString " " ExecStart)
+          name:
+          map (
+            settings:
+            let
+              config = with' {
+                enable = true;
+                exporters.${name}.enable = true;
+              } { services.prometheus.exporters.${name} = settings; };
+              inherit (config.systemd.services."aegis-forward-${name}".serviceConfig) ExecStart;
+            in
+            lib.last (lib.splitString " " ExecStart)
+          )
         )
-        [
-          { port = 9; }
-          { listenAddress = "10.0.0.1"; }
-          { listenAddress = "[::1]"; }
-          { listenAddress = "::1"; }
-          { listenAddress = "localhost"; }
-          { listenAddress = "0.0.0.0"; }
-          { listenAddress = ""; }
-        ];
+        {
+          dnssec = [
+            { }
+            { listenAddress = "127.0.0.1:99"; }
+            { listenAddress = lib.mkForce null; }
+          ];
+          fail2ban = [
+            { }
+            { host = "10.0.0.1"; }
+          ];
+          process = [
+            { port = 9; }
+            { listenAddress = "10.0.0.1"; }
+            { listenAddress = "[::1]"; }
+            { listenAddress = "::1"; }
+            { listenAddress = "localhost"; }
+            { listenAddress = "0.0.0.0"; }
+            { listenAddress = ""; }
+          ];
+        };
     expected = [
-      "127.0.0.1:9"
-      "10.0.0.1:9256"
-      "[::1]:9256"
-      "[::1]:9256"
-      "127.0.0.1:9256"
-      "127.0.0.1:9256"
-      "127.0.0.1:9256"
+      [
+        "127.0.0.1:9204"
+        "127.0.0.1:99"
+        "127.0.0.1:9204"
+      ]
+      [
+        "127.0.0.1:9191"
+        "10.0.0.1:9191"
+      ]
+      [
+        "127.0.0.1:9"
+        "10.0.0.1:9256"
+        "[::1]:9256"
+        "[::1]:9256"
+        "127.0.0.1:9256"
+        "127.0.0.1:9256"
+        "127.0.0.1:9256"
+      ]
     ];
   };
 
-  testTelemetryPath = {
+  testPaths = {
     expr =
-      (with' {
-        enable = true;
-        exporters.postgres.enable = true;
-        exporters.node.enable = true;
-      } { services.prometheus.exporters.postgres.telemetryPath = "/pg"; }).within.services.aegis.targets;
-    expected = (enabled { targets.postgres.path = "/pg"; }).within.services.aegis.targets;
+      let
+        inherit
+          (
+            (with'
+              {
+                enable = true;
+                exporters = lib.genAttrs [ "node" "nut" "postgres" "process" "xray" ] (_: {
+                  enable = true;
+                });
+                targets.process.timeout = "5s";
+              }
+              {
+                services.prometheus.exporters.postgres.telemetryPath = "/pg";
+                within.services.aegis.targets.nut.path = "/other";
+              }
+            ).within.services.aegis
+          )
+          targets
+          ;
+      in
+      lib.mapAttrs (_: target: target.path) targets;
+    expected = {
+      nut = "/other";
+      postgres = "/pg";
+      process = null;
+      xray = "/scrape";
+    };
   };
 
   testForward =

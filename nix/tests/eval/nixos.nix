@@ -31,8 +31,8 @@ let
     default = [ ];
   };
 
-  # As NixOS declares its exporters, with those that the tests use. process cannot accept a
-  # listener, minio was removed, and old was renamed.
+  # As NixOS declares its exporters, with those that the tests use. process and the ones
+  # after it cannot accept a listener.
   exporter = port: rest: {
     options = {
       enable = mkOption {
@@ -59,7 +59,7 @@ let
     // rest;
   };
   exporters =
-    lib.genAttrs (import ../../exporters.nix) (_: exporter 9100 { })
+    lib.genAttrs (import ../../exporter-facts.nix).acceptListener (_: exporter 9100 { })
     // {
       postgres = exporter 9187 {
         telemetryPath = mkOption {
@@ -68,6 +68,28 @@ let
         };
       };
       process = exporter 9256 { };
+      blackbox = exporter 9115 { };
+      dnssec = exporter 9204 {
+        listenAddress = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+        };
+      };
+      fail2ban = exporter 9191 {
+        host = mkOption {
+          type = types.str;
+          default = "127.0.0.1";
+        };
+      };
+      influxdb = exporter 9122 { };
+      nut = exporter 9199 { };
+      pihole = exporter 9617 { };
+      xray = exporter 9550 {
+        metricsPath = mkOption {
+          type = types.str;
+          default = "/scrape";
+        };
+      };
     };
 in
 {
@@ -133,19 +155,7 @@ in
               type = types.submodule module;
               default = { };
             }
-          ) exporters
-          // {
-            assertions = mkOption { default = [ ]; };
-            minio = mkOption {
-              type = types.str;
-              default = "removed";
-            };
-            old = mkOption {
-              type = types.submodule (exporter 9256 { });
-              default = { };
-              visible = false;
-            };
-          };
+          ) exporters;
       };
       default = { };
     };

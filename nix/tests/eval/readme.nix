@@ -37,7 +37,7 @@ let
 
   exporters =
     let
-      all = import ../../exporters.nix;
+      all = (import ../../exporter-facts.nix).acceptListener;
     in
     "${lib.concatStringsSep ", " (lib.init all)} and ${lib.last all}.";
 in
