@@ -223,7 +223,11 @@ in
       socketConfig = overridable units.socket.socketConfig;
     };
     systemd.services.aegis = units.service // {
-      serviceConfig = overridable units.service.serviceConfig;
+      serviceConfig = overridable units.service.serviceConfig // {
+        # Only this group may connect to io.systemd.Journal. Groups that the user adds are
+        # merged with it.
+        SupplementaryGroups = lib.mkIf (cfg.varlinkdir != null) [ "systemd-journal" ];
+      };
       # Makes a switch restart only the service. By default, NixOS would close the socket
       # when the switch begins and open it again when the switch ends.
       stopIfChanged = false;

@@ -173,9 +173,6 @@ in
     # Aegis needs nothing in /var, unless the sockets are there. A bind mount of
     # their directory into an empty /var would not do: it would keep pointing to the
     # old directory after somebody recreates it.
-    // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; }
-    # Only this group may connect to io.systemd.Journal; the other sockets of systemd's
-    # metrics are open to everybody.
-    // optionalAttrs (varlinkdir != null) { SupplementaryGroups = [ "systemd-journal" ]; };
+    // optionalAttrs (!inVar) { TemporaryFileSystem = "/var:ro"; };
   };
 }

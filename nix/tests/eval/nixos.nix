@@ -4,6 +4,20 @@
 let
   inherit (lib) mkOption types;
 
+  # A setting of a unit. Definitions that are lists add up.
+  setting = lib.mkOptionType {
+    name = "setting";
+    merge =
+      loc: definitions:
+      let
+        values = lib.getValues definitions;
+      in
+      if lib.any lib.isList values then
+        lib.concatMap lib.toList values
+      else
+        lib.mergeEqualOption loc definitions;
+  };
+
   # Units, whose settings merge attribute by attribute as in NixOS.
   units = mkOption {
     type = types.attrsOf (
@@ -12,7 +26,7 @@ let
         options = lib.genAttrs [ "serviceConfig" "socketConfig" ] (
           _:
           mkOption {
-            type = types.attrsOf types.anything;
+            type = types.attrsOf setting;
             default = { };
           }
         );

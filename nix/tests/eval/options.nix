@@ -250,11 +250,24 @@ in
     expr = {
       inherit (unit (enabled { varlinkdir = "/run/systemd/report"; })) ExecStart SupplementaryGroups;
       default = (unit default) ? SupplementaryGroups;
+      added =
+        (unit (
+          with'
+            {
+              enable = true;
+              varlinkdir = "/run/systemd/report";
+            }
+            { systemd.services.aegis.serviceConfig.SupplementaryGroups = [ "www-data" ]; }
+        )).SupplementaryGroups;
     };
     expected = {
       ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -varlinkdir /run/systemd/report";
       SupplementaryGroups = [ "systemd-journal" ];
       default = false;
+      added = [
+        "systemd-journal"
+        "www-data"
+      ];
     };
   };
 
