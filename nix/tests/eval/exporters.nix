@@ -82,7 +82,7 @@ in
         in
         {
           inherit (config.services.prometheus.exporters.node) extraFlags;
-          inherit (config.systemd.sockets.${unit}) listenStreams;
+          inherit (config.systemd.sockets.${unit}) description listenStreams;
         };
       listenStreams = [ "0.0.0.0:9100" ];
     in
@@ -98,10 +98,19 @@ in
         (lib.mkIf false { inherit listenStreams; })
         { listenStreams = lib.mkIf false listenStreams; }
       ];
-      expected = map (extraFlags: {
-        inherit extraFlags;
-        listenStreams = [ "/srv/within/run/node.sock" ];
-      }) ([ [ ] [ ] ] ++ lib.genList (_: [ "--web.systemd-socket" ]) 4);
+      expected =
+        let
+          unitWith =
+            description: extraFlags: {
+              inherit description extraFlags;
+              listenStreams = [ "/srv/within/run/node.sock" ];
+            };
+        in
+        [
+          (unitWith "Socket of NixOS" [ ])
+          (unitWith "Socket of node for Aegis" [ ])
+        ]
+        ++ lib.genList (_: unitWith "Socket of node for Aegis" [ "--web.systemd-socket" ]) 4;
     };
 
   # An exporter that cannot accept a listener stays on loopback.
@@ -211,7 +220,7 @@ in
               }
               {
                 services.prometheus.exporters.postgres.telemetryPath = "/pg";
-                within.services.aegis.targets.nut.path = "/other";
+                within.services.aegis.targets.xray.path = "/other";
               }
             ).within.services.aegis
           )
@@ -220,10 +229,10 @@ in
       in
       lib.mapAttrs (_: target: target.path) targets;
     expected = {
-      nut = "/other";
+      nut = "/ups_metrics";
       postgres = "/pg";
       process = null;
-      xray = "/scrape";
+      xray = "/other";
     };
   };
 
