@@ -26,49 +26,25 @@ let
   visibilityProblems =
     name: path: other:
     let
-      under = lib.any (dir: path == dir || lib.hasPrefix "${dir}/" path);
+      under = dirs: builtins.match "(${dirs})(/.*)?" path != null;
     in
-    optional
-      (under [
-        "/dev"
-        "/proc"
-        "/run/dbus"
-        "/run/user"
-        "/sys"
-      ])
-      ''
-        ${option}.${name} is "${path}", which the service cannot see.
-        Choose another ${other}.
-      ''
+    optional (under "/dev|/proc|/run/dbus|/run/user|/sys") ''
+      ${option}.${name} is "${path}", which the service cannot see.
+      Choose another ${other}.
+    ''
     ++
       optional
-        (
-          under [
-            "/home"
-            "/root"
-          ]
-          && !isOff service.ProtectHome
-          && service.ProtectHome != "read-only"
-        )
+        (under "/home|/root" && !isOff service.ProtectHome && service.ProtectHome != "read-only")
         ''
           ${option}.${name} is "${path}", but the service cannot see home directories (ProtectHome=true).
           Choose another ${other}, or let the service see them:
             systemd.services.aegis.serviceConfig.ProtectHome = "read-only";
         ''
-    ++
-      optional
-        (
-          under [
-            "/tmp"
-            "/var/tmp"
-          ]
-          && !isOff service.PrivateTmp
-        )
-        ''
-          ${option}.${name} is "${path}", but the service has its own /tmp and /var/tmp (PrivateTmp=).
-          Every user can create files there, so choose another ${other}. If you accept that, set:
-            systemd.services.aegis.serviceConfig.PrivateTmp = false;
-        '';
+    ++ optional (under "/tmp|/var/tmp" && !isOff service.PrivateTmp) ''
+      ${option}.${name} is "${path}", but the service has its own /tmp and /var/tmp (PrivateTmp=).
+      Every user can create files there, so choose another ${other}. If you accept that, set:
+        systemd.services.aegis.serviceConfig.PrivateTmp = false;
+    '';
 
   # Problems of a directory, the value of the option called name.
   directoryProblems =

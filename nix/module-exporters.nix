@@ -97,7 +97,6 @@ let
     };
   forwards = mapAttrs unitsFor (
     lib.filterAttrs (_: hostport: parseHostport hostport != null) cfg.forward
-    // lib.genAttrs forwarded hostportOf
   );
 
   # Lets users override settings without mkForce, and is stronger than the mkDefault of
@@ -130,14 +129,14 @@ let
       ++ map (name: ''
         ${option}.forward.${name} and ${option}.exporters.${name}.enable both make ${name}.sock.
         Remove one of the two.
-      '') (lib.filter (name: cfg.forward ? ${name}) enabled)
+      '') (lib.filter (name: cfg.forward ? ${name}) activated)
       # systemd accepts no longer paths of sockets.
       ++ map (name: ''
         ${cfg.sockdir}/${name}.sock is longer than the 107 bytes that systemd accepts as the path of a socket.
         Choose a shorter ${option}.sockdir.
       '') (
         lib.filter (name: lib.stringLength "${cfg.sockdir}/${name}.sock" > 107) (
-          enabled ++ lib.attrNames cfg.forward
+          activated ++ lib.attrNames cfg.forward
         )
       )
     );
@@ -275,6 +274,8 @@ in
           ${option}.exporters.${name}.enable is true, but another module sets ${optionOf name}.enable to false, so there is no target ${name}.
           Remove one of the two.
         '') (lib.subtractLists enabled wanted);
+
+      within.services.aegis.forward = lib.genAttrs forwarded hostportOf;
 
       within.services.aegis.targets =
         let

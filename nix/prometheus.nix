@@ -59,13 +59,10 @@ in
       ...
     }@args:
     let
-      credentials = lib.filterAttrs (
-        name: _:
-        builtins.elem name [
-          "basic_auth"
-          "tls_config"
-        ]
-      ) args;
+      credentials = builtins.intersectAttrs {
+        basic_auth = null;
+        tls_config = null;
+      } args;
     in
     {
       job_name = job;

@@ -15,6 +15,10 @@ let
 
   quoted = builtins.toJSON;
 
+  isCleanPath =
+    path:
+    builtins.match "(/[^/[:cntrl:]]+)+" path != null && builtins.match ".*/[.][.]?(/.*)?" path == null;
+
   # A path of a URL without a query, as RFC 3986 allows it.
   urlPath = "/([]!$&'()*+,./0-9:;=@A-Z[_a-z~-]|%[0-9a-fA-F][0-9a-fA-F])*";
 
@@ -50,17 +54,7 @@ let
 
   checks = name: target: {
     socket =
-      optional
-        (
-          target.socket != null && builtins.match "(/[^/[:cntrl:]]+)+" target.socket == null
-          || lib.any (
-            part:
-            lib.elem part [
-              "."
-              ".."
-            ]
-          ) (lib.splitString "/" (toString target.socket))
-        )
+      optional (target.socket != null && !isCleanPath target.socket)
         ''is ${quoted target.socket}, which is not an absolute path without "//", ".", ".." and line breaks. Write a path such as "/run/rpm-ostreed.promsock".'';
     path =
       optional (target.path != null && builtins.match urlPath target.path == null)

@@ -22,15 +22,13 @@ let
   optional = condition: value: if condition then [ value ] else [ ];
   optionalAttrs = condition: attrs: if condition then attrs else { };
 
-  inVar = builtins.any (path: builtins.match "/var(/.*)?" path != null) (
-    builtins.filter (path: path != null) (
-      [
-        sockdir
-        varlinkdir
-        webConfigFile
-      ]
-      ++ sockets
-    )
+  inVar = builtins.any (path: builtins.match "/var(/.*)?" (toString path) != null) (
+    sockets
+    ++ [
+      sockdir
+      varlinkdir
+      webConfigFile
+    ]
   );
 
   # Quotes an argument for ExecStart= if it needs quotes.
