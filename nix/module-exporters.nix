@@ -43,8 +43,8 @@ let
   unitOf = name: "prometheus-${name}-exporter";
 
   # The socket units without those of this module. NixOS itself made one for the node
-  # exporter in April 2026, and may again. The flag is in the exporter's command line
-  # then, and may not be there twice.
+  # exporter in April 2026, and may again. It also sets the flag then, which may not be
+  # there twice.
   otherSockets =
     let
       inherit (options.systemd.sockets) definitionsWithLocations loc type;
@@ -151,7 +151,6 @@ let
     let
       address = addressOf name;
       addressOption = addressOptionOf name;
-      port = toString exporters.${name}.port;
       is = "${optionOf name}.${addressOption} is ${builtins.toJSON exporters.${name}.${addressOption}}";
     in
     if lib.elem name facts.ignoreListenAddress then
@@ -165,7 +164,7 @@ let
       [
         ''
           ${is}, which does not say where the exporter listens. Aegis expects it at ${hostportOf name}.
-          Set ${addressOption} to "127.0.0.1", or to "127.0.0.1:${port}" if it includes the port.
+          Set ${addressOption} to "${if hasUsualAddress name then "127.0.0.1" else hostportOf name}".
         ''
       ]
     else
@@ -298,6 +297,7 @@ in
             nameValuePair (unitOf name) (
               socket
               // {
+                before = [ "aegis-rebind.service" ];
                 # NixOS may make this socket unit too: its description stays, and its TCP
                 # port does not.
                 description = mkOverride 900 socket.description;
@@ -310,7 +310,11 @@ in
         (mapAttrs' (
           name: { socket, ... }:
           nameValuePair "aegis-forward-${name}" (
-            socket // { socketConfig = overridable socket.socketConfig; }
+            socket
+            // {
+              before = [ "aegis-rebind.service" ];
+              socketConfig = overridable socket.socketConfig;
+            }
           )
         ) forwards)
       ];
@@ -325,10 +329,8 @@ in
         (lib.genAttrs (map unitOf activated) (unit: {
           requires = [ "${unit}.socket" ];
           after = [ "${unit}.socket" ];
-          # NixOS restarts a changed socket only together with its service.
-          restartTriggers = [
-            (builtins.toJSON { inherit (config.systemd.sockets.${unit}) listenStreams socketConfig; })
-          ];
+          # A switch would stop the socket too, and the target would vanish meanwhile.
+          stopIfChanged = mkOverride 900 false;
         }))
         (mapAttrs' (
           name: { service, ... }:
@@ -336,8 +338,7 @@ in
             service
             // {
               serviceConfig = overridable service.serviceConfig;
-              # A switch would stop the socket too, and the target would vanish meanwhile.
-              stopIfChanged = false;
+              stopIfChanged = false; # as above
             }
           )
         ) forwards)

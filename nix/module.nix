@@ -40,10 +40,11 @@ let
     );
   };
 
-  # The sockets that aegis-rebind restarts.
-  sockets = lib.filter (name: name == "aegis" || lib.hasPrefix "aegis-forward-" name) (
-    lib.attrNames config.systemd.sockets
-  );
+  # The sockets that aegis-rebind restarts. Those of exporters and forwards are of
+  # module-exporters.nix.
+  sockets = lib.filterAttrs (
+    _: socket: lib.elem "aegis-rebind.service" (socket.before or [ ])
+  ) config.systemd.sockets;
 
   settingsOf =
     socket:
@@ -220,6 +221,7 @@ in
     };
 
     systemd.sockets.aegis = units.socket // {
+      before = [ "aegis-rebind.service" ];
       socketConfig = overridable units.socket.socketConfig;
     };
     systemd.services.aegis = units.service // {
@@ -239,11 +241,12 @@ in
     systemd.services.aegis-rebind = {
       description = "Restart the sockets of Aegis whose settings have changed";
       wantedBy = [ "multi-user.target" ];
-      after = map (name: "${name}.socket") sockets;
       before = [ "aegis.service" ];
       # Lines of a socket and a hash of its settings.
       environment.SETTINGS = pkgs.writeText "aegis-sockets" (
-        lib.concatMapStrings (name: "${name}.socket ${settingsOf config.systemd.sockets.${name}}\n") sockets
+        lib.concatStrings (
+          lib.mapAttrsToList (name: socket: "${name}.socket ${settingsOf socket}\n") sockets
+        )
       );
       stopIfChanged = false;
       serviceConfig = {

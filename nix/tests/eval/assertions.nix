@@ -298,6 +298,7 @@ in
           dnssec = { };
           fail2ban.host = "10.0.0.1";
           influxdb = { };
+          nut.listenAddress = "localhost";
           pihole = { };
         };
     expected = {
@@ -314,7 +315,7 @@ in
       dnssec = [
         ''
           services.prometheus.exporters.dnssec.listenAddress is null, which does not say where the exporter listens. Aegis expects it at 127.0.0.1:9204.
-          Set listenAddress to "127.0.0.1", or to "127.0.0.1:9204" if it includes the port.
+          Set listenAddress to "127.0.0.1:9204".
         ''
       ];
       fail2ban = [
@@ -327,6 +328,12 @@ in
         ''
           The exporter influxdb receives what others push on the port that within.services.aegis.exporters.influxdb moves to loopback, so other hosts can no longer push to it.
           If they do, do not run it behind Aegis.
+        ''
+      ];
+      nut = [
+        ''
+          services.prometheus.exporters.nut.listenAddress is "localhost", which does not say where the exporter listens. Aegis expects it at 127.0.0.1:9199.
+          Set listenAddress to "127.0.0.1".
         ''
       ];
       pihole = [

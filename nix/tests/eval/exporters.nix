@@ -22,6 +22,7 @@ in
         requires
         serviceConfig
         startLimitIntervalSec
+        stopIfChanged
         ;
     };
     expected = {
@@ -39,6 +40,7 @@ in
       requires = [ "${unit}.socket" ];
       serviceConfig.RestartSec = "1s";
       startLimitIntervalSec = 0;
+      stopIfChanged = false;
     };
   };
 

@@ -36,7 +36,7 @@ in
   # The module sets no attributes that the rendering ignores.
   testNoOtherSocketAttributes = {
     expr = names sockets.aegis;
-    expected = names units.socket;
+    expected = lib.naturalSort (names units.socket ++ [ "before" ]);
   };
   testNoOtherServiceAttributes = {
     expr = names services.aegis;
@@ -77,10 +77,13 @@ in
         in
         map socketOf (lib.subtractLists (lines before) (lines after));
       rebind = config: config.systemd.services.aegis-rebind;
-      forward.app = "127.0.0.1:1";
+      both = {
+        forward.app = "127.0.0.1:1";
+        exporters.node.enable = true;
+      };
     in
     {
-      expr = map (change: restarted { inherit forward; } ({ inherit forward; } // change)) [
+      expr = map (change: restarted both (both // change)) [
         { hostport = "[::1]:31338"; }
         { allowedScrapers = [ "::1" ]; }
         { sockdir = "/run/metrics"; }
@@ -90,7 +93,10 @@ in
       expected = [
         [ "aegis.socket" ]
         [ "aegis.socket" ]
-        [ "aegis-forward-app.socket" ]
+        [
+          "aegis-forward-app.socket"
+          "prometheus-node-exporter.socket"
+        ]
         [ ]
         [ ]
       ];
