@@ -115,13 +115,13 @@ let
         ${option}.forward has "${name}", but the names of systemd's units cannot have + or @ in this place. Leave them out.
       ''
       ++ optional ((parseHostport cfg.forward.${name}).wildcard or true) ''
-        ${option}.forward.${escapeNixIdentifier name} is "${cfg.forward.${name}}", which is not the address and port of a program.
+        ${option}.forward.${escapeNixIdentifier name} is ${builtins.toJSON cfg.forward.${name}}, which is not the address and port of a program.
         Write where the program listens, such as "127.0.0.1:9187" or "[::1]:9187". Host names are not accepted.
       '';
 
   problems =
     optional (wanted != [ ] && !cfg.enable) ''
-      ${option}.exporters.${lib.head wanted}.enable runs the exporter behind Aegis, but Aegis is not enabled.
+      ${option}.exporters.${escapeNixIdentifier (lib.head wanted)}.enable runs the exporter behind Aegis, but Aegis is not enabled.
       Set ${option}.enable = true, or use only ${optionOf (lib.head wanted)}.
     ''
     ++ optionals cfg.enable (

@@ -47,16 +47,12 @@ let
 
   # The build can read only what is in the store, and execute only programs for its own kind
   # of machine.
-  checks = lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) (
-    lib.concatStrings (
-      lib.mapAttrsToList (
-        flag: source:
-        lib.optionalString (isInStore source) ''
-          ${lib.getExe cfg.package} check -syntax-only ${flag} ${source}
-        ''
-      ) sources
-    )
-  );
+  checks = lib.concatMapStrings (
+    flag:
+    lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+      ${lib.getExe cfg.package} check -syntax-only ${flag} ${sources.${flag}}
+    ''
+  ) (lib.attrNames (lib.filterAttrs (_: isInStore) sources));
 in
 {
   options.within.services.aegis = {
@@ -127,10 +123,9 @@ in
       "aegis/web.yml" = lib.mkIf (isInStore cfg.webConfigFile) { source = cfg.webConfigFile; };
     };
 
-    systemd.services.aegis.reloadTriggers = lib.attrValues sources;
-
-    system.checks = lib.optional (checks != "") (
-      pkgs.runCommand "aegis-check" { } (checks + "touch $out")
-    );
+    # The unit names the check, so that a build of the system runs it.
+    systemd.services.aegis.reloadTriggers =
+      lib.attrValues sources
+      ++ lib.optional (checks != "") (pkgs.runCommand "aegis-check" { } (checks + "touch $out"));
   };
 }

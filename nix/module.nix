@@ -40,8 +40,7 @@ let
     );
   };
 
-  # The sockets that aegis-rebind restarts. Those of exporters and forwards are of
-  # module-exporters.nix.
+  # The sockets that aegis-rebind restarts: this one, and those of module-exporters.nix.
   sockets = lib.filterAttrs (
     _: socket: lib.elem "aegis-rebind.service" (socket.before or [ ])
   ) config.systemd.sockets;

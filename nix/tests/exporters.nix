@@ -35,6 +35,11 @@
       environment.etc."mime.types".text = "text/plain prom";
       services.prometheus.exporters.node.enabledCollectors = [ "systemd" ];
 
+      specialisation.newer.configuration.systemd.services =
+        lib.genAttrs [ "prometheus-node-exporter" "aegis-forward-process" ]
+          (_: {
+            environment.NEWER = "1";
+          });
       specialisation.without-node.configuration.within.services.aegis.exporters.node.enable =
         lib.mkForce false;
       system.switch.enable = true;
@@ -65,6 +70,14 @@
         assert "namedprocess_" in scrape("process")
         assert "app_up 1" in scrape("app")
         assert "127.0.0.1:9256" in host.succeed("ss --listening --tcp --numeric")
+
+    with subtest("a switch that restarts exporters and proxies keeps their sockets"):
+        inodes = "stat --format=%i /srv/within/run/node.sock /srv/within/run/process.sock"
+        before = host.succeed(inodes)
+        host.succeed("/run/booted-system/specialisation/newer/bin/switch-to-configuration test >&2")
+        assert host.succeed(inodes) == before
+        assert "node_uname_info" in scrape("node")
+        assert "namedprocess_" in scrape("process")
 
     with subtest("an exporter that keeps crashing is down, and comes back"):
         host.succeed("mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")

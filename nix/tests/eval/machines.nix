@@ -90,6 +90,7 @@ in
     expected = [
       "errors: host"
       "exporters: host"
+      "exporters: host, newer"
       "exporters: host, without-node"
       "remote: alone"
       "remote: host"

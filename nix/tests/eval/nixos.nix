@@ -173,10 +173,6 @@ in
       };
       default = { };
     };
-    system.checks = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-    };
     systemd.package = mkOption {
       type = types.package;
       default = pkgs.systemd;

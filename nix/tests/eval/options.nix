@@ -170,21 +170,20 @@ in
           };
         };
         file = config.environment.etc."aegis/targets.yml".source;
+        triggers = config.systemd.services.aegis.reloadTriggers;
       in
       {
         inherit (unit config) ExecStart TemporaryFileSystem;
-        checks = map (check: lib.replaceStrings [ "${file}" ] [ "FILE" ] check.text) config.system.checks;
-        reloads = config.systemd.services.aegis.reloadTriggers == [ "${file}" ];
+        reloads = lib.head triggers == "${file}";
+        check = lib.replaceStrings [ "${file}" ] [ "FILE" ] (lib.last triggers).text;
         file = builtins.fromJSON file.text;
       };
     expected = {
       ExecStart = "/usr/local/bin/aegis -sockdir /srv/within/run -config.file /etc/aegis/targets.yml";
       TemporaryFileSystem = "/var:ro";
-      checks = [
-        ''
-          /usr/local/bin/aegis check -syntax-only -config.file FILE
-          touch $out''
-      ];
+      check = ''
+        /usr/local/bin/aegis check -syntax-only -config.file FILE
+        touch $out'';
       reloads = true;
       file.targets = {
         billing = {
@@ -292,44 +291,40 @@ in
   # built.
   testWebConfigFileOfNixos =
     let
-      config =
+      triggers =
         webConfigFile: web:
-        with' {
-          enable = true;
-          inherit webConfigFile;
-        } { environment.etc."aegis/web.yml" = web; };
-      triggers = webConfigFile: web: (config webConfigFile web).systemd.services.aegis.reloadTriggers;
-      checks =
-        webConfigFile: web:
-        map (check: lib.head (lib.splitString "\n" check.text)) (config webConfigFile web).system.checks;
+        map (trigger: lib.head (lib.splitString "\n" (trigger.text or trigger)))
+          (with' {
+            enable = true;
+            inherit webConfigFile;
+          } { environment.etc."aegis/web.yml" = web; }).systemd.services.aegis.reloadTriggers;
       path = "/etc/aegis/web.yml";
       stored = "/nix/store/xxx-web.yml";
     in
     {
       expr = {
         changes = triggers path { text = "a"; } != triggers path { text = "b"; };
-        reloads = map (file: triggers file { text = "a"; } != [ ]) [
+        inTheStore = triggers stored { };
+        inEtc = triggers path { source = stored; };
+        # The build cannot read it.
+        linked = triggers path { source = "/run/secrets/web.yml"; };
+        elsewhere = map (file: triggers file { source = stored; }) [
           "/run/web.yml"
           "%d/web.yml"
         ];
-        inTheStore = triggers stored { } ++ checks stored { };
-        inEtc = checks path { source = stored; };
-        # The build cannot read these.
-        onTheHost =
-          checks path { source = "/run/secrets/web.yml"; } ++ checks "/run/web.yml" { source = stored; };
       };
-      expected = {
+      expected = rec {
         changes = true;
-        reloads = [
-          false
-          false
-        ];
         inTheStore = [
           stored
           "/usr/local/bin/aegis check -syntax-only -web.config.file ${stored}"
         ];
-        inEtc = [ "/usr/local/bin/aegis check -syntax-only -web.config.file ${stored}" ];
-        onTheHost = [ ];
+        inEtc = inTheStore;
+        linked = [ "/run/secrets/web.yml" ];
+        elsewhere = [
+          [ ]
+          [ ]
+        ];
       };
     };
 
