@@ -195,14 +195,7 @@ in
   options.within.services.aegis = {
     exporters = lib.mkOption {
       type = types.attrsOf (
-        types.submodule {
-          options.enable = lib.mkOption {
-            type = types.bool;
-            default = false;
-            example = true;
-            description = "Whether to serve the exporter through Aegis.";
-          };
-        }
+        types.submodule { options.enable = lib.mkEnableOption "the exporter behind Aegis"; }
       );
       default = { };
       example = lib.literalExpression "{ node.enable = true; }";
@@ -287,37 +280,24 @@ in
           path = lib.mkDefault (pathOf name);
         });
 
-      systemd.sockets = lib.mkMerge [
-        (lib.listToAttrs (
-          map (
-            name:
-            let
-              inherit (unitsFor name null) socket;
-            in
-            nameValuePair (unitOf name) (
-              socket
-              // {
-                before = [ "aegis-rebind.service" ];
-                # NixOS may make this socket unit too: its description stays, and its TCP
-                # port does not.
-                description = mkOverride 900 socket.description;
-                listenStreams = lib.mkForce socket.listenStreams;
-                socketConfig = overridable socket.socketConfig;
-              }
-            )
-          ) activated
-        ))
-        (mapAttrs' (
-          name: { socket, ... }:
-          nameValuePair "aegis-forward-${name}" (
+      systemd.sockets =
+        mapAttrs
+          (
+            _: socket:
             socket
             // {
               before = [ "aegis-rebind.service" ];
+              # NixOS may make the socket unit of an exporter too: its description stays, and
+              # its TCP port does not.
+              description = mkOverride 900 socket.description;
+              listenStreams = lib.mkForce socket.listenStreams;
               socketConfig = overridable socket.socketConfig;
             }
           )
-        ) forwards)
-      ];
+          (
+            lib.listToAttrs (map (name: nameValuePair (unitOf name) (unitsFor name null).socket) activated)
+            // mapAttrs' (name: units: nameValuePair "aegis-forward-${name}" units.socket) forwards
+          );
 
       systemd.services = lib.mkMerge [
         # If an exporter keeps crashing, its target is down and comes back with it. Reaching
