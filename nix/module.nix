@@ -258,7 +258,7 @@ in
       script = ''
         cd "$RUNTIME_DIRECTORY"
         touch settings
-        # Aegis 0.2 stored only the hash of aegis.socket.
+        # Aegis 0.1 stored only the hash of aegis.socket.
         sed --in-place 's/^[^ ]*$/aegis.socket &/' settings
         while read -r socket hash; do
           if grep --quiet "^$socket " settings && ! grep --quiet "^$socket $hash\$" settings; then

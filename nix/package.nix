@@ -25,9 +25,10 @@ buildGoModule (finalAttrs: {
       ../go.mod
       ../go.sum
       ../internal
-      (lib.fileset.maybeMissing ./completions)
-      (lib.fileset.maybeMissing ./man)
+      ./completions
+      ./man
       # Tests read these.
+      ./alerts.json
       ./dashboard.json
       ./tests/eval/targets.json
     ];
@@ -46,13 +47,10 @@ buildGoModule (finalAttrs: {
   ];
 
   nativeBuildInputs = [ installShellFiles ];
-  postInstall =
-    lib.optionalString (builtins.pathExists ./man) ''
-      installManPage nix/man/aegis.8 nix/man/aegis-targets.5
-    ''
-    + lib.optionalString (builtins.pathExists ./completions) ''
-      installShellCompletion nix/completions/{aegis.bash,aegis.fish,_aegis}
-    '';
+  postInstall = ''
+    installManPage nix/man/aegis.8 nix/man/aegis-targets.5
+    installShellCompletion nix/completions/aegis.{bash,fish} --zsh nix/completions/_aegis
+  '';
 
   doInstallCheck = true;
   nativeInstallCheckInputs = [ versionCheckHook ];
