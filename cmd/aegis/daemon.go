@@ -56,7 +56,7 @@ func newDaemon(listeners []net.Listener, s settings, p process, log *slog.Logger
 	})
 	d.warn()
 	// A file system that hangs must not delay the start.
-	go func() { d.logWarnings(notSetgid(s.sockdir)) }()
+	go func() { d.logWarnings(append(notSetgid(s.sockdir), noVarlink(s.varlinkdir)...)) }()
 	for _, l := range listeners {
 		log.Info("serving", "address", l.Addr().String(), "sockdir", d.targets.Directories(), "version", version)
 	}

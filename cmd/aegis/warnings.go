@@ -42,3 +42,11 @@ func notSetgid(sockdir string) []warning {
 	}
 	return []warning{{"sockdir", sockdir, "the directory is not setgid, so a socket in it belongs to the group of its service, and Aegis may be denied; run chmod g+s"}}
 }
+
+// noVarlink warns about a directory of Varlink sockets that is not there: its targets are missing.
+func noVarlink(varlinkdir string) []warning {
+	if _, err := os.Stat(varlinkdir); varlinkdir == "" || err == nil {
+		return nil
+	}
+	return []warning{{"flag", "-varlinkdir", "there is no such directory (yet), so it has no targets; systemd has one from version 260 on"}}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -102,7 +103,9 @@ func (c *checker) scraperRequest() *http.Request {
 	if c.Lint {
 		accept = "text/plain;version=0.0.4;q=1,*/*;q=0.1" // promlint reads no other format.
 	}
-	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Host: "localhost", Header: http.Header{
+	// Prometheus names the host's address in the tunnel, which is unknown here. Services often let localhost pass.
+	host, _ := os.Hostname()
+	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Host: host + ":31337", Header: http.Header{
 		"Accept":             {accept},
 		"Accept-Encoding":    {"gzip"},
 		"User-Agent":         {"aegis-check/" + c.Version},

@@ -228,17 +228,20 @@ func (e *exposition) lint() (problems []problem) {
 	return problems
 }
 
-// withNewLabels returns the first of the series with the same label names: promlint compares each series with
-// every other one, which takes forever, and complains about names only. The parser finds repeated series.
-func withNewLabels(all []*dto.Metric) []*dto.Metric {
+// withNewLabels returns the series that have a label name that those before lack, and the first one, but no more
+// than limits.MaxLintSeries: promlint compares each series with every other one, which takes forever, and
+// complains about names only. The parser finds repeated series.
+func withNewLabels(all []*dto.Metric) (kept []*dto.Metric) {
 	seen := make(map[string]bool)
-	return slices.DeleteFunc(all, func(series *dto.Metric) bool {
-		names := ""
+	for _, series := range all {
+		isNew := len(kept) == 0
 		for _, l := range series.Label {
-			names += l.GetName() + ","
+			isNew = isNew || !seen[l.GetName()]
+			seen[l.GetName()] = true
 		}
-		before := seen[names]
-		seen[names] = true
-		return before
-	})
+		if isNew && len(kept) < limits.MaxLintSeries {
+			kept = append(kept, series)
+		}
+	}
+	return kept
 }

@@ -173,7 +173,7 @@ const (
 	// MaxDiscardedBody how much of it: enough for any page of a service on the same machine, which may
 	// crash if nobody reads it.
 	PeekTimeout      = 100 * time.Millisecond
-	MaxDiscardedBody = 8 << 20
+	MaxDiscardedBody = 1 << 20
 
 	// BufferSize is the size of the buffers that responses are read into: most fit into
 	// one, with their head.
@@ -205,6 +205,9 @@ const (
 	// MaxLintBody is how much of a body aegis check lints, which can take a hundred times
 	// as much memory.
 	MaxLintBody = 8 << 20
+
+	// MaxLintSeries is how many series of a metric are linted: promlint compares each with each.
+	MaxLintSeries = 100
 )
 
 // Metrics of Varlink services, which become text in memory.

@@ -2,7 +2,9 @@ package scrape
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,13 +26,15 @@ var expositionTypes = []string{textType, openMetricsType, protobufType}
 
 const pathAdvice = "if its metrics have another path, set path in the targets file (-config.file)"
 
-// checkType returns an ErrNotMetrics if contentType is not a type of metrics. Above all, that
-// rejects the HTML and JSON of the application behind the socket. peek returns the beginning of the body.
-func checkType(contentType string, peek func() []byte) error {
-	if slices.Contains(expositionTypes, mediaType(contentType)) {
-		return nil
-	}
-	if beginsLikeMetrics.Match(peek()) {
+// isExposition reports whether contentType is a type of metrics. Above all, the HTML and JSON of the
+// application behind the socket are not.
+func isExposition(contentType string) bool {
+	return slices.Contains(expositionTypes, mediaType(contentType))
+}
+
+// typeError returns an ErrNotMetrics about a type that is not one of metrics, of a body that begins so.
+func typeError(contentType string, beginning []byte) error {
+	if beginsLikeMetrics.Match(beginning) {
 		return fmt.Errorf("%w: it is the right text of the wrong type: Content-Type is %s; if it is always metrics, "+
 			"set content_type: %s in the targets file (-config.file)", ErrNotMetrics, printable(contentType), plainTextType)
 	}
@@ -40,6 +44,20 @@ func checkType(contentType string, peek func() []byte) error {
 
 // beginsLikeMetrics matches a comment that describes a metric, or a sample, perhaps after other comments.
 var beginsLikeMetrics = regexp.MustCompile(`^(#.*\n|\s)*(# (HELP|TYPE) |[a-zA-Z_:][\w:]*(\{.*\})?[ \t]+[-+]?(\d|Inf|NaN))`)
+
+// decompressed returns the beginning of a body without its encoding, nil if that is neither none nor gzip.
+func decompressed(encoding string, beginning []byte) []byte {
+	if encoding == "" {
+		return beginning
+	}
+	r, err := gzip.NewReader(bytes.NewReader(beginning))
+	if encoding != "gzip" || err != nil {
+		return nil
+	}
+	text := make([]byte, sniffLen)
+	n, _ := io.ReadFull(r, text)
+	return text[:n]
+}
 
 // mediaType returns contentType without its parameters, in lower case.
 func mediaType(contentType string) string {

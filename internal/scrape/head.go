@@ -203,13 +203,14 @@ func (rt *roundTrip) statusError(h responseHead) error {
 	return &StatusError{err, printable(string(bytes.TrimSpace(line)))}
 }
 
-// peekBody returns the beginning of the body that follows h, sniffLen bytes at most. It reads as much of the
+// peekBody returns the beginning of the body that follows h, decompressed, sniffLen bytes at most. It reads as much of the
 // rest as comes within limits.PeekTimeout, because a service that is still writing when Aegis closes the
 // connection may be killed (SIGPIPE).
 func (rt *roundTrip) peekBody(h responseHead) (beginning []byte) {
 	body := newBodyDecoder(h)
 	rt.conn.SetDeadline(time.Now().Add(limits.PeekTimeout))
 	for h.status != http.StatusNoContent && rt.received < limits.MaxDiscardedBody {
+		limits.Yield() // The service may always have more to send.
 		b := rt.buf[rt.start:rt.end]
 		content, _, err := body.decode(b)
 		beginning = append(beginning, b[:min(content, sniffLen-len(beginning))]...)
@@ -221,7 +222,7 @@ func (rt *roundTrip) peekBody(h responseHead) (beginning []byte) {
 			break
 		}
 	}
-	return beginning
+	return decompressed(h.contentEncoding, beginning)
 }
 
 // cutField returns the name and value of a field line (RFC 9112 section 5). It reports

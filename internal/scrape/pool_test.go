@@ -267,6 +267,13 @@ func addIdle(t *testing.T, c *Client, s *fakeService, n int) {
 	}
 }
 
+// The promise is 25 ms: many services have one worker, which an idle connection occupies.
+func TestBackendIdleTimeout(t *testing.T) {
+	if limits.BackendIdleTimeout > 25*time.Millisecond {
+		t.Errorf("idle connections are kept for %v", limits.BackendIdleTimeout)
+	}
+}
+
 // A service that stops may finish its old connections first.
 func TestOldConnectionsAreNotKept(t *testing.T) {
 	c := newClient(t)

@@ -16,7 +16,7 @@ var otherProtocols = []struct {
 	{regexp.MustCompile(`(?s)^E\x00\x00..SFATAL\x00`), "it speaks PostgreSQL's protocol" + useExporter},
 	{regexp.MustCompile(`(?s)^...\x00\x0a\d+\.`), "it speaks MySQL's protocol" + useExporter},
 	{regexp.MustCompile(`^\x01[\x03\x06\x07\x0b]\x00`), "it speaks FastCGI" + useExporter},
-	{regexp.MustCompile(`^\{"(error|parameters)":`), "it speaks Varlink; if it has metrics, set protocol: varlink in the targets file"},
+	{regexp.MustCompile(`^\{"(parameters":|error":"[A-Za-z][\w-]*(\.[\w-]+)+")`), "it speaks Varlink; if it has metrics, set protocol: varlink in the targets file"},
 	{regexp.MustCompile(`^220[ -]`), "it speaks SMTP or FTP" + useExporter},
 }
 

@@ -3,6 +3,7 @@ package scrape
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -65,7 +66,13 @@ func TestParamsAndHost(t *testing.T) {
 }
 
 func TestContentTypeOfTheTarget(t *testing.T) {
+	compressed := func(body string) string {
+		return okLine + "Content-Type: text/html\r\n" + gzipCoding + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(gzipped(body)), gzipped(body))
+	}
 	for response, want := range map[string]error{
+		compressed("x 1\n"):  nil,
+		compressed("<html>"): ErrNotMetrics,
+		okLine + "Content-Type: text/html\r\nContent-Length: 7\r\n\r\nno way\n":        ErrNotMetrics,
 		okLine + "Content-Type: text/html\r\nContent-Length: 4\r\n\r\nx 1\n":           nil,
 		okLine + "Content-Length: 4\r\n\r\nx 1\n":                                      nil,
 		okLine + "Content-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>":          ErrNotMetrics,

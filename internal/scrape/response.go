@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"tulpa.dev/cadey/aegis/internal/limits"
 )
@@ -24,7 +25,8 @@ type Response struct {
 	length   int64  // of the body; -1 if unknown
 	size     int64  // of the body as received so far
 	tail     []byte // last bytes of a body that ends with the connection
-	complete bool   // the body was read to its end
+	lastRead time.Time
+	complete bool // the body was read to its end
 
 	buffered      [][]byte  // the body, or the part of it that WriteTo writes next
 	bufferedArray [2][]byte // is enough for most, and saves an allocation
@@ -37,22 +39,26 @@ func (r *Response) read() error {
 	if err != nil {
 		return err
 	}
-	r.ContentType = cmp.Or(r.rt.req.ContentType, h.contentType, DefaultContentType)
-	r.ContentEncoding = h.contentEncoding
-	if err := checkType(r.ContentType, func() []byte { return r.rt.peekBody(h) }); err != nil {
-		return err
+	own := cmp.Or(h.contentType, DefaultContentType)
+	r.ContentType, r.ContentEncoding = cmp.Or(r.rt.req.ContentType, own), h.contentEncoding
+	if !isExposition(r.ContentType) {
+		return typeError(own, r.rt.peekBody(h))
 	}
 	r.rt.noReuse = r.rt.noReuse || h.close
 	r.length, r.body = h.length, newBodyDecoder(h)
 	if err := r.bufferBody(); err != nil {
 		return err
 	}
+	beginning := r.buffered[0]
+	if len(beginning) < sniffLen {
+		beginning = bytes.Join(r.buffered, nil)
+	}
+	beginning = beginning[:min(len(beginning), sniffLen)]
+	if !isExposition(own) && !beginsLikeMetrics.Match(decompressed(r.ContentEncoding, beginning)) {
+		return fmt.Errorf("%w: Content-Type is %s, and the body does not begin like metrics, although the targets file "+
+			"sets content_type", ErrNotMetrics, printable(own))
+	}
 	if r.ContentEncoding == "" {
-		beginning := r.buffered[0]
-		if len(beginning) < sniffLen {
-			beginning = bytes.Join(r.buffered, nil)
-		}
-		beginning = beginning[:min(len(beginning), sniffLen)]
 		if err := checkText(r.ContentType, beginning, r.rt.req.Protocol == Raw); err != nil {
 			return err
 		}
@@ -113,10 +119,13 @@ func (r *Response) readMore() error {
 		r.body.state = afterBody
 		return nil
 	}
-	if err != nil {
-		err = r.rt.readError(err)
+	if err == nil {
+		r.lastRead = time.Now()
+		return nil
 	}
-	if errors.Is(err, ErrTimeout) && r.body.untilEOF && r.isText() && r.checkTextEnd() == nil {
+	err = r.rt.readError(err)
+	isOver := time.Since(r.lastRead) > r.rt.req.Timeout/4 // else more would come
+	if errors.Is(err, ErrTimeout) && r.body.untilEOF && isOver && r.isText() && r.checkTextEnd() == nil {
 		return invalidf("it has sent complete lines, but keeps the connection open, and nothing else ends a response " +
 			"without a length; have the service close it or, over HTTP, send Content-Length or chunks")
 	}

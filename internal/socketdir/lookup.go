@@ -84,12 +84,13 @@ func (d Dir) checkKind(path string, mode uint32) error {
 	case unix.S_IFSOCK:
 		return nil
 	case unix.S_IFLNK:
-		advice := "let the service listen there itself"
-		real, _ := filepath.EvalSymlinks(path)
-		if st, err := os.Stat(real); err == nil && st.Mode().Type() == fs.ModeSocket {
-			advice = fmt.Sprintf("set socket: %q in the targets file", real)
+		// Not even to see what is there: that may hang, or be nobody's business.
+		to, _ := os.Readlink(path)
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
 		}
-		return fmt.Errorf("%w: %s is a symlink, and Aegis does not follow symlinks; %s", ErrNotSocket, path, advice)
+		return fmt.Errorf("%w: %s is a symlink, and Aegis does not follow symlinks; if its socket is there, "+
+			"set socket: %q in the targets file", ErrNotSocket, path, to)
 	case unix.S_IFDIR:
 		kind = "directory"
 	case unix.S_IFIFO:
