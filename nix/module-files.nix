@@ -49,7 +49,7 @@ let
   # of machine.
   checks = lib.concatMapStrings (
     flag:
-    lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+    lib.optionalString ((pkgs.stdenv.buildPlatform.canExecute or (_: false)) pkgs.stdenv.hostPlatform) ''
       ${lib.getExe cfg.package} check -syntax-only ${flag} ${sources.${flag}}
     ''
   ) (lib.attrNames (lib.filterAttrs (_: isInStore) sources));

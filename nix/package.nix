@@ -4,7 +4,7 @@
   lib,
   buildGoModule,
   installShellFiles,
-  nix-update-script,
+  nix-update-script ? null,
   versionCheckHook,
   # The commit that this is built from, for `aegis -version`.
   revision ? "unknown",
@@ -65,7 +65,7 @@ buildGoModule (finalAttrs: {
 
   passthru = {
     inherit tests;
-    updateScript = nix-update-script { };
+    updateScript = if nix-update-script == null then null else nix-update-script { };
   };
 
   meta = {
