@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,10 +17,11 @@ func IsService() bool { return os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.
 const inUnit = "in Aegis' unit (systemctl edit aegis; on NixOS, systemd.services.aegis.serviceConfig) and restart it"
 
 // reveal says for directories that service units hide which setting shows them. Only its owner may enter
-// a directory in /run/user, shown or not.
+// a directory in /run/user, shown or not, and Aegis should not see the bus in /run/dbus.
 var reveal = map[string]string{
 	"/home":     "set ProtectHome=read-only " + inUnit,
 	"/root":     "set ProtectHome=read-only " + inUnit,
+	"/run/dbus": "let the service listen outside /run/dbus",
 	"/run/user": "let the service listen outside /run/user",
 	"/tmp":      "set PrivateTmp=no " + inUnit,
 	"/var":      "set TemporaryFileSystem= " + inUnit,
@@ -40,14 +42,19 @@ var mountTable = sync.OnceValue(func() string {
 // above, to hide it: its inaccessible directory, a private /tmp, or a tmpfs that is not the host's. What
 // Aegis sees there then says nothing about the host.
 func checkHidden(path string) error {
-	over, hidden := "", false
+	over, hidden, shared := "", false, false
 	for line := range strings.Lines(mountTable()) {
 		fields := strings.Fields(line) // proc_pid_mountinfo(5)
-		root, point := fields[3], fields[4]
-		if len(point) >= len(over) && strings.HasPrefix(path+"/", point+"/") {
-			over = point
-			hidden = strings.HasSuffix(root, "/inaccessible/dir") || strings.Contains(root, "/systemd-private-") ||
-				strings.Contains(line, " - tmpfs ") && !strings.Contains(line, " master:")
+		root, point, fromHost := fields[3], fields[4], strings.Contains(line, " master:")
+		if point == "/" {
+			shared = fromHost
+		} else if len(point) >= len(over) && strings.HasPrefix(path+"/", point+"/") {
+			// A container may share no mounts. Only a unit has a tmpfs at a directory in reveal then,
+			// but for /tmp, where the unit's is not mounted at its root.
+			isUnits := shared || reveal[point] != "" && (root != "/" || filepath.Base(point) != "tmp")
+			over, hidden = point, strings.HasSuffix(root, "/inaccessible/dir") ||
+				strings.Contains(root, "/systemd-private-") ||
+				strings.Contains(line, " - tmpfs ") && !fromHost && isUnits
 		}
 	}
 	if !hidden {
