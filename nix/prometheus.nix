@@ -130,9 +130,9 @@ in
   # AegisTargetFailing does not fire while some scrapes succeed, because scrapes by a
   # person or with a shorter timeout may fail at the same time. Its window of twelve
   # minutes holds two samples even if Prometheus scrapes every five minutes.
-  # AegisTargetUnparsable leaves out targets whose scrapes fail, by their job. If one
-  # fails to which the targets file gives another job, nobody can tell which one in
-  # Prometheus that is, so it leaves out the host.
+  # AegisTargetUnparsable finds a target in Aegis' own metrics by its job, because Aegis
+  # may refuse a scrape without counting it, for example for a rate limit. So it leaves
+  # out targets to which the targets file gives another job.
   # AegisTargetGone uses `up` instead of Aegis' own series, so that it also notices a
   # target that disappeared while Aegis restarted.
   alertRules = ./alerts.json;
