@@ -163,7 +163,7 @@ in
         "@basic-io @io-event @signal"
         "accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
         "clone clone3 madvise prctl tgkill uname"
-        "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
+        "faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 lgetxattr newfstatat openat pipe2 readlinkat splice statfs statx"
         # As 32-bit machines call them.
         "fcntl64 fstat64 fstatat64 fstatfs64 statfs64"
       ];

@@ -153,7 +153,26 @@ func (m *machine) status(t *testing.T) {
 	if resp.StatusCode != 502 || !strings.Contains(string(body), "user namespace") || !strings.Contains(string(body), "mode 0660") {
 		t.Errorf("a socket of another group: %d %s", resp.StatusCode, body)
 	}
+	// With an ACL that lets only user 33 in: the system call filter lets Aegis see that there is one.
+	acl := "\x02\x00\x00\x00" + // acl(5): each entry is a tag, permissions and an ID
+		"\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x06\x00\x21\x00\x00\x00" + "\x04\x00\x00\x00\xff\xff\xff\xff" +
+		"\x10\x00\x06\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+	if err := unix.Lsetxattr(locked, "system.posix_acl_access", []byte(acl), 0); err != nil {
+		t.Fatal(err)
+	}
+	resp, err = http.Get("http://" + systemdAddr + "/alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ = io.ReadAll(resp.Body)
+	resp.Body.Close()
+	t.Logf("denied: %d %s", resp.StatusCode, body)
+	if want := ": setfacl -m u:aegis:rw " + locked; resp.StatusCode != 502 || !strings.Contains(string(body), want) {
+		t.Errorf("a socket with an ACL: %d %s, want %s", resp.StatusCode, body, want)
+	}
+	unix.Lremovexattr(locked, "system.posix_acl_access")
 	os.Chown(locked, 0, m.group)
+	os.Chmod(locked, 0o660)
 	scrapeBody(t, "/alpha")
 }
 

@@ -15,29 +15,32 @@ import (
 // denied returns an ErrDenied that says which permission is missing and how to grant it to this process. found
 // is what is in the way.
 func denied(found string, st *unix.Stat_t, needs, remedy string) error {
-	return fmt.Errorf("%w: %s has %s, and Aegis runs as %s; %s: %s",
-		ErrDenied, found, describeOwnership(st), CurrentUser(), needs, remedy)
-}
-
-// connectDenied explains why Aegis may not connect to the socket at path.
-func connectDenied(path string, st *unix.Stat_t) error {
-	return denied(path, st, "connecting needs write permission on the socket", connectRemedy(path, st))
+	describe := func(lookup func(uint32) string, id uint32) string {
+		if isHidden(id) {
+			return "hidden by Aegis' user namespace (ls -l shows it)"
+		}
+		return withNumber(lookup, id)
+	}
+	owner, group := describe(userName, st.Uid), describe(groupName, st.Gid)
+	return fmt.Errorf("%w: %s has owner %s, group %s, mode %04o, and Aegis runs as %s; %s: %s",
+		ErrDenied, found, owner, group, st.Mode&0o7777, CurrentUser(), needs, remedy)
 }
 
 // connectRemedy returns what lets Aegis connect to the socket at path, and takes it from nobody.
 func connectRemedy(path string, st *unix.Stat_t) string {
-	const ownerWrite, groupWrite = 0o200, 0o020
+	const ownerWrite, groupWrite, othersWrite = 0o200, 0o020, 0o002
 	file, isOwner := ShellQuote(path), st.Uid == uint32(os.Geteuid())
 	switch {
 	case isOwner && st.Mode&ownerWrite == 0:
 		return "chmod u+w " + file
-	case isOwner, isMember(st.Gid) && st.Mode&groupWrite != 0:
+	case !isOwner && hasACL(path):
+		return "setfacl -m u:" + userName(uint32(os.Geteuid())) + ":rw " + file
+	case isOwner, isMember(st.Gid) && st.Mode&groupWrite != 0, !isMember(st.Gid) && st.Mode&othersWrite != 0:
 		return "its mode suffices, so an ACL (getfacl) or a security module (AppArmor, SELinux) forbids it"
 	case st.Mode&groupWrite != 0 && st.Gid != 0:
 		return joinGroup(st.Gid)
 	}
-	var dir unix.Stat_t
-	unix.Stat(filepath.Dir(path), &dir) // If that fails, no group is better than another.
+	_, dir := nearest(filepath.Dir(path))
 	group := groupName(sharedGroup(dir.Gid))
 	return fmt.Sprintf("chgrp %s %s && chmod g+w %s; to make that permanent, set SupplementaryGroups=%s and"+
 		" UMask=0007 in the service's unit, and let its socket be in a directory of group %s and mode 2770",
@@ -107,6 +110,7 @@ func grant(path string, st *unix.Stat_t, permission string) string {
 	switch {
 	case st.Uid == uint32(os.Geteuid()):
 		return "chmod u+" + permission + " " + file
+	case hasACL(path): // setfacl
 	case isMember(st.Gid):
 		return "chmod g+" + permission + " " + file
 	case shared && st.Mode&bits == bits:
@@ -119,14 +123,16 @@ func grant(path string, st *unix.Stat_t, permission string) string {
 	return "setfacl -m u:" + user + ":" + permission + " " + file
 }
 
+// hasACL reports whether path has an ACL. Its mode says nothing about its group then (acl(5)).
+func hasACL(path string) bool {
+	_, err := unix.Lgetxattr(path, "system.posix_acl_access", nil)
+	return err == nil
+}
+
 // isMember reports whether this process is in the group gid, as far as it can see.
 func isMember(gid uint32) bool {
 	return slices.Contains(currentGroups(), gid) && !isHidden(gid)
 }
-
-// isHidden reports whether id stands for users or groups that have no number in this process' user
-// namespace.
-func isHidden(id uint32) bool { return id == overflowID && inUserNamespace() }
 
 // sharedGroup returns the group through which a service should share its socket with
 // Aegis: that of the directory if Aegis is a member, else the last of Aegis' groups that it can name.
@@ -137,18 +143,6 @@ func sharedGroup(dirGroup uint32) uint32 {
 	groups := currentGroups()
 	named := slices.DeleteFunc(slices.Clone(groups[1:]), isHidden)
 	return append(groups[:1], named...)[len(named)]
-}
-
-// describeOwnership returns the owner, group and mode in words.
-func describeOwnership(st *unix.Stat_t) string {
-	describe := func(lookup func(uint32) string, id uint32) string {
-		if isHidden(id) {
-			return "hidden by Aegis' user namespace (ls -l shows it)"
-		}
-		return withNumber(lookup, id)
-	}
-	owner, group := describe(userName, st.Uid), describe(groupName, st.Gid)
-	return fmt.Sprintf("owner %s, group %s, mode %04o", owner, group, st.Mode&0o7777)
 }
 
 // ShellQuote returns s quoted, if necessary, so that a shell reads it as a single word.

@@ -97,6 +97,8 @@ func TestRemedy(t *testing.T) {
 		{other, other, 0o750, share, join, join},
 		{other, other, 0o710, share, join, "setfacl -m u:" + myName + ":rx /x"},
 		// Members of group root are nobody.
+		{other, other, 0o666, "its mode suffices, so an ACL", "setfacl -m u:" + myName + ":x /x", "setfacl -m u:" + myName + ":rx /x"},
+		{other, mine[0], 0o606, "chgrp " + groupName(mine[0]) + " /x && chmod g+w /x; to make", "chmod g+x /x", "chmod g+rx /x"},
 		{other, 0, 0o770, share, "setfacl -m u:" + myName + ":x /x", "chgrp " + shared + " /x && chmod g+rxs /x"},
 		{other, mine[0], 0o640, "chgrp " + groupName(mine[0]) + " /x && chmod g+w /x; to make", "chmod g+x /x", "chmod g+rx /x"},
 		{other, mine[0], 0o660, "its mode suffices, so an ACL", "chmod g+x /x", "chmod g+rx /x"},
@@ -116,6 +118,61 @@ func TestRemedy(t *testing.T) {
 				t.Errorf("owner %d, group %d, mode %04o: %q, want %q", tt.uid, tt.gid, tt.mode, got[0], got[1])
 			}
 		}
+	}
+}
+
+// The group's bits in the mode of a file with an ACL are not the group's. The advice lets Aegis in.
+func TestDeniedByAnACL(t *testing.T) {
+	names := []string{"another", "nobody"}
+	if dir := os.Getenv("SOCKETDIR_DENIED_BY_ACL"); dir != "" {
+		for _, name := range names {
+			_, err := greeting(t, New(dir), name)
+			fmt.Printf("%s: %v.\n", name, err)
+		}
+		fmt.Printf("file: %s.\n", ReadRemedy(dir+"/file", fs.ErrPermission))
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to run as another user")
+	}
+	if _, err := exec.LookPath("setfacl"); err != nil {
+		if os.Getenv("AEGIS_TEST_NO_SKIP") != "" {
+			t.Fatal("setfacl is missing (install Debian's package acl)")
+		}
+		t.Skip("setfacl is missing (install Debian's package acl)")
+	}
+	dir, asAnother := anotherUser(t, "TestDeniedByAnACL", "SOCKETDIR_DENIED_BY_ACL")
+	for _, name := range names {
+		listen(t, dir, name, "")
+	}
+	os.WriteFile(dir+"/file", nil, 0o600)
+	for _, command := range []string{
+		"cd " + dir + " && chown 1:1 *.sock file && chmod 600 another.sock && chmod 666 nobody.sock",
+		"cd " + dir + " && setfacl -m u:33:rw another.sock file && setfacl -m u:4711:--- nobody.sock",
+	} {
+		if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+	}
+	out, err := asAnother().CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{
+		"mode 0660, and Aegis runs as user 4711, groups 4711; connecting needs write permission on the socket: setfacl -m u:4711:rw " + dir + "/another.sock.\n",
+		"mode 0666, and Aegis runs as user 4711, groups 4711; connecting needs write permission on the socket: setfacl -m u:4711:rw " + dir + "/nobody.sock.\n",
+		"file: ; Aegis reads it as user 4711, groups 4711: setfacl -m u:4711:r " + dir + "/file.\n",
+	} {
+		_, advice, _ := strings.Cut(strings.TrimSuffix(want, ".\n"), ": setfacl")
+		if !strings.Contains(string(out), want) {
+			t.Errorf("missing %q in:\n%s", want, out)
+		} else if out, err := exec.Command("sh", "-c", "setfacl"+advice).CombinedOutput(); err != nil {
+			t.Errorf("setfacl%s: %v\n%s", advice, err, out)
+		}
+	}
+	out, err = asAnother().CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "another: <nil>.\nnobody: <nil>.\n") {
+		t.Errorf("after that: %v\n%s", err, out)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s Socket) dialError(err error, st *unix.Stat_t) error {
 	case err == unix.ECONNREFUSED:
 		return fmt.Errorf("%w: nobody is listening on %s any more; start its service, or remove the socket that it left behind", ErrRefused, s.path)
 	case err == unix.EACCES, err == unix.EPERM:
-		return connectDenied(s.path, st)
+		return denied(s.path, st, "connecting needs write permission on the socket", connectRemedy(s.path, st))
 	case err == unix.EAGAIN:
 		return fmt.Errorf("%w: the backlog of %s is full; its service accepts too slowly or hangs", ErrBusy, s.path)
 	case err == unix.EPROTOTYPE:

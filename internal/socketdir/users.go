@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// overflowID is the number that the kernel shows for an owner or group that has none in
-// this process' user namespace (proc(5), /proc/sys/fs/overflowuid).
-const overflowID = 65534
-
-// inUserNamespace reports whether this process sees other user numbers than the host, as
-// with PrivateUsers=true.
-func inUserNamespace() bool {
+// isHidden reports whether id stands for all users or groups that have no number in this process' user
+// namespace, as with PrivateUsers=true (proc(5), /proc/sys/fs/overflowuid).
+func isHidden(id uint32) bool {
+	if id != 65534 {
+		return false
+	}
 	data, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
 }
@@ -48,12 +47,11 @@ func withNumber(lookup func(uint32) string, id uint32) string {
 
 // CurrentUser describes the user and groups with which this process connects.
 func CurrentUser() string {
-	var groups []string
+	text := "user " + withNumber(userName, uint32(os.Geteuid())) + ", groups"
 	for _, gid := range currentGroups() {
-		groups = append(groups, withNumber(groupName, gid))
+		text += " " + withNumber(groupName, gid)
 	}
-	user := withNumber(userName, uint32(os.Geteuid()))
-	return fmt.Sprintf("user %s, groups %s", user, strings.Join(groups, " "))
+	return text
 }
 
 // currentGroups returns the groups of this process, beginning with the effective one.

@@ -116,7 +116,7 @@ in
       "SystemCallFilter=@basic-io @io-event @signal"
       "SystemCallFilter=accept4 connect getpeername getsockname getsockopt recvfrom recvmsg sendmsg sendto setsockopt shutdown socket"
       "SystemCallFilter=clone clone3 madvise prctl tgkill uname"
-      "SystemCallFilter=faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 newfstatat openat pipe2 readlinkat splice statfs statx"
+      "SystemCallFilter=faccessat faccessat2 fcntl fstat fstatfs getcwd getdents64 lgetxattr newfstatat openat pipe2 readlinkat splice statfs statx"
       "SystemCallFilter=fcntl64 fstat64 fstatat64 fstatfs64 statfs64"
     ];
   };
