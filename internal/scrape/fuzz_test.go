@@ -54,9 +54,15 @@ func FuzzResponse(f *testing.F) {
 			return // net/http rejects some announcements, and a scrape ignores them all.
 		}
 		c, peer := connected(t)
-		defer unix.Close(peer)
-		unix.Write(peer, response)
-		unix.Shutdown(peer, unix.SHUT_WR)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			service := os.NewFile(uintptr(peer), "service")
+			service.Read(make([]byte, 4096)) // A response that is there before the request is seen late.
+			service.Write(response)
+			service.Close()
+		}()
+		defer func() { <-ended }()
 
 		resp, err := newRoundTrip(t.Context(), c, newRequest(t, time.Minute)).do()
 		if err != nil {
