@@ -79,7 +79,7 @@ func TestSocketActivation(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	for _, want := range []string{
-		`level=INFO msg="using a listener of the service manager, which overrides -hostport" address=` + addr,
+		`level=INFO msg="using a listener of the service manager" address=` + addr,
 		`level=INFO msg=serving address=` + path,
 		`level=WARN msg="ignoring -hostport: the socket unit says where to listen (ListenStream=)" hostport=192.0.2.1:1`,
 	} {

@@ -26,7 +26,7 @@ func openListeners(s settings, log *slog.Logger) ([]net.Listener, error) {
 		return []net.Listener{l}, err
 	}
 	for _, l := range passed {
-		log.Info("using a listener of the service manager, which overrides -hostport", "address", l.Addr().String())
+		log.Info("using a listener of the service manager", "address", l.Addr().String())
 	}
 	if s.hostportGiven {
 		log.Warn("ignoring -hostport: the socket unit says where to listen (ListenStream=)", "hostport", s.hostport)

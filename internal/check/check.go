@@ -87,7 +87,7 @@ func list(set *target.Set, o Options) (names []string, err error) {
 		}
 	}
 	if len(names) == 0 {
-		fmt.Fprintf(w, "There is no target in %s; name another directory with -sockdir.\n", set.Directories())
+		fmt.Fprintf(w, "There is no target in %s yet.\n", set.Directories())
 	}
 	return names, nil
 }

@@ -164,7 +164,7 @@ $`
 func TestNothingToScrape(t *testing.T) {
 	dir := t.TempDir()
 	out, _, err := run(dir, targetsfile.File{}, Options{})
-	if err != nil || out != "There is no target in "+dir+"; name another directory with -sockdir.\n" {
+	if err != nil || out != "There is no target in "+dir+" yet.\n" {
 		t.Errorf("empty directory: %v, %q", err, out)
 	}
 	out, errOut, err := run(dir, targetsfile.File{}, Options{JSON: true})
@@ -176,7 +176,7 @@ func TestNothingToScrape(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	wantLines(t, out, `^nameless is not served: `, `^There is no target in .*; name another directory with -sockdir\.$`)
+	wantLines(t, out, `^nameless is not served: `, `^There is no target in .* yet\.$`)
 	_, _, err = run(dir+"/none", targetsfile.File{}, Options{})
 	if !errors.Is(err, socketdir.ErrNoDirectory) || !strings.HasPrefix(err.Error(), "listing the sockets: ") {
 		t.Errorf("no directory: %v", err)

@@ -67,7 +67,7 @@ func (d Dir) check() error {
 		if err := checkHidden(d.path); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: %s does not exist (yet); create or mount it, or name another one in the flag", ErrNoDirectory, d)
+		return fmt.Errorf("%w: %s does not exist (yet); create or mount it, or name another one with -sockdir or -varlinkdir", ErrNoDirectory, d)
 	case err != nil:
 		return fmt.Errorf("%w: checking %s: %w", ErrNoDirectory, d, errors.Unwrap(err))
 	case !st.IsDir():
