@@ -74,7 +74,7 @@ buildGoModule (finalAttrs: {
     license = lib.licenses.mit;
     mainProgram = "aegis";
     platforms = lib.platforms.linux;
-    # Whoever sends it to nixpkgs.
+    # The person who sends it to nixpkgs.
     maintainers = [ ];
   };
 })

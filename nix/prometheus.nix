@@ -132,7 +132,7 @@ in
   # minutes holds two samples even if Prometheus scrapes every five minutes.
   # AegisTargetUnparsable finds a target in Aegis' own metrics by its job, because Aegis
   # may refuse a scrape without counting it, for example for a rate limit. So it leaves
-  # out targets to which the targets file gives another job.
+  # out targets whose job the targets file changes.
   # AegisTargetGone uses `up` instead of Aegis' own series, so that it also notices a
   # target that disappeared while Aegis restarted.
   alertRules = ./alerts.json;

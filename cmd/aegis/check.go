@@ -82,7 +82,7 @@ func runCheck(args []string, p process) error {
 	return cmp.Or(check.Run(set, options), filesErr)
 }
 
-// checkFiles checks the files, of which readWeb reads the web file, and prints what it finds. It returns
+// checkFiles checks the files and prints what it finds. It reads the web file with readWeb. It returns
 // check.ErrFindings if the daemon would start with them, but not work.
 func checkFiles(targetsFile, webFile string, readWeb func(string) (*auth.File, error), options check.Options) (targetsfile.File, error) {
 	targets, err := readTargetsFile(targetsFile)

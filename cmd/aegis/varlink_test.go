@@ -21,7 +21,7 @@ func serveVarlink(t *testing.T, path, list string) {
 	serveVarlinkLists(t, path, func() string { return list })
 }
 
-// serveUnits is systemd with two units, one of which has failed and one is restarted all the time.
+// serveUnits serves the metrics of a systemd with two units: one has failed, and one keeps restarting.
 func serveUnits(t *testing.T, path string) {
 	restarts := 0
 	serveVarlinkLists(t, path, func() string {

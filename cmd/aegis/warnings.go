@@ -17,7 +17,7 @@ type warning struct{ kind, subject, message string }
 // fileWarnings returns the warnings about both files; web may be nil.
 func fileWarnings(targets targetsfile.File, web *auth.File) (warnings []warning) {
 	if web != nil && web.HasPlaintextPasswords() {
-		warnings = append(warnings, warning{"flag", "-web.config.file", "passwords without TLS: whoever sees the traffic can read them; add tls_server_config, unless a tunnel or a proxy on this host protects it"})
+		warnings = append(warnings, warning{"flag", "-web.config.file", "passwords without TLS: everybody who sees the traffic can read them; add tls_server_config, unless a tunnel or a proxy on this host protects it"})
 	}
 	if web != nil && !web.CertificateExpiredAt().IsZero() {
 		warnings = append(warnings, warning{"certificate", web.CertificatePath(), fmt.Sprintf("the server's certificate expired on %v, so scrapers that verify it cannot connect; renew it", web.CertificateExpiredAt())})

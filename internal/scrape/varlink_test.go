@@ -266,7 +266,7 @@ func slowly(c net.Conn, text string) {
 }
 
 // Describe is called once, and again if there is a metric that it did not name, on the connection of List. A socket
-// that replaced another is described anew.
+// that replaced another is described again.
 func TestVarlinkDescriptionsAreKept(t *testing.T) {
 	var calls atomic.Pointer[string]
 	calls.Store(new(string))
