@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -50,25 +51,16 @@ func TestSingleWorker(t *testing.T) {
 // singleWorker listens on name.sock in dir. It serves one connection at a time, to its end.
 func singleWorker(t *testing.T, dir, name string) {
 	t.Helper()
-	l, err := net.Listen("unix", filepath.Join(dir, name+".sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
+	var worker sync.Mutex
+	serveConnections(t, dir, name, func(c net.Conn) {
+		worker.Lock()
+		defer worker.Unlock()
+		defer c.Close()
+		for requests := bufio.NewReader(c); ; {
+			if _, err := http.ReadRequest(requests); err != nil {
 				return
 			}
-			requests := bufio.NewReader(c)
-			for {
-				if _, err := http.ReadRequest(requests); err != nil {
-					break
-				}
-				fmt.Fprint(c, length+"x 1\n")
-			}
-			c.Close()
+			fmt.Fprint(c, length+"x 1\n")
 		}
-	}()
+	})
 }
