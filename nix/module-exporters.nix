@@ -130,6 +130,14 @@ let
         ${option}.forward.${name} and ${option}.exporters.${name}.enable both make ${name}.sock.
         Remove one of the two.
       '') (lib.filter (name: cfg.forward ? ${name}) activated)
+      ++ map (name: ''
+        ${option}.targets.${escapeNixIdentifier name}.socket names another socket than ${cfg.sockdir}/${name}.sock, which ${option}.forward or ${option}.exporters makes.
+        Remove it, or give the target another name.
+      '') (
+        lib.filter (name: (cfg.targets.${name}.socket or null) != null) (
+          activated ++ lib.attrNames cfg.forward
+        )
+      )
       # systemd accepts no longer paths of sockets.
       ++ map (name: ''
         ${cfg.sockdir}/${name}.sock is longer than the 107 bytes that systemd accepts as the path of a socket.

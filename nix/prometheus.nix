@@ -56,6 +56,7 @@ in
       refreshInterval ? "1m",
       scheme ? "http",
       relabel_configs ? [ ],
+      static_configs ? [ ],
       ...
     }@args:
     let
@@ -64,14 +65,10 @@ in
         tls_config = null;
       } args;
     in
+    lib.throwIfNot (lib.isList hosts)
+      "aegis.lib.scrapeConfig: hosts is not a list; write aegis.lib.hosts self.nixosConfigurations, or a list such as [ \"[fda2::1]:31337\" ]"
     {
       job_name = job;
-      static_configs = [
-        {
-          targets = map checked hosts;
-          labels.job = job;
-        }
-      ];
       http_sd_configs = map (
         host:
         {
@@ -86,6 +83,12 @@ in
       "refreshInterval"
     ]
     // {
+      static_configs = static_configs ++ [
+        {
+          targets = map checked hosts;
+          labels.job = job;
+        }
+      ];
       relabel_configs = relabel_configs ++ [ dropSocketLabels ];
     };
 

@@ -412,6 +412,16 @@ in
         within.services.aegis.forward.node and within.services.aegis.exporters.node.enable both make node.sock.
         Remove one of the two.
       '';
+  testForwardWithASocket =
+    fails
+      (enabled {
+        forward.app = "127.0.0.1:9187";
+        targets.app.socket = "/run/app.sock";
+      })
+      ''
+        within.services.aegis.targets.app.socket names another socket than /srv/within/run/app.sock, which within.services.aegis.forward or within.services.aegis.exporters makes.
+        Remove it, or give the target another name.
+      '';
   testLongSocket =
     let
       sockdir = "/srv/" + lib.concatStrings (lib.genList (_: "x") 100);

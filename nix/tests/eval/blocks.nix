@@ -38,7 +38,12 @@ let
         within.services.aegis.enable = true;
         _module.args = {
           aegis.lib = import ../../prometheus.nix { inherit lib; };
-          self.nixosConfigurations = { };
+          self.nixosConfigurations.host.config = {
+            within.services.aegis = {
+              enable = true;
+              hostport = "[fda2::1]:31337";
+            };
+          };
           printerfacts = "/printerfacts";
         };
       };

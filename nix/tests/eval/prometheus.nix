@@ -51,6 +51,28 @@ in
     };
   };
 
+  testStaticConfigsAreAdded = {
+    expr = map (static: static.targets) (aegis.scrapeConfig {
+      hosts = [ "[fda2::1]:31337" ];
+      static_configs = [ { targets = [ "a:1" ]; } ];
+    }).static_configs;
+    expected = [
+      [ "a:1" ]
+      [ "[fda2::1]:31337" ]
+    ];
+  };
+
+  testHostsIsAList = {
+    expr = map (hosts: throws (aegis.scrapeConfig { inherit hosts; })) [
+      "[fda2::1]:31337"
+      { host.config = { }; }
+    ];
+    expected = [
+      true
+      true
+    ];
+  };
+
   testHostsOfScrapeConfig = {
     expr = map (host: throws (aegis.scrapeConfig { hosts = [ host ]; })) [
       "10.100.0.2:31337"
