@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -70,9 +71,12 @@ func trace(t *testing.T, strace, inject string, p *program) *program {
 	t.Helper()
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	tracer := start(t, strace, "-f", "-qq", "-o", "/dev/null", "-e", "inject="+inject, "-p", pid)
-	waitFor(t, "strace to attach", func() bool {
-		status, err := os.ReadFile("/proc/" + pid + "/status")
-		return err == nil && !strings.Contains(string(status), "TracerPid:\t0\n")
+	waitFor(t, "strace to attach to all threads", func() bool {
+		threads, _ := filepath.Glob("/proc/" + pid + "/task/*/status")
+		return len(threads) > 0 && !slices.ContainsFunc(threads, func(path string) bool {
+			status, err := os.ReadFile(path)
+			return err == nil && strings.Contains(string(status), "TracerPid:\t0\n")
+		})
 	})
 	return tracer
 }
