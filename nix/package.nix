@@ -74,7 +74,7 @@ buildGoModule (finalAttrs: {
     license = lib.licenses.mit;
     mainProgram = "aegis";
     platforms = lib.platforms.linux;
-    # The person who sends it to nixpkgs.
+    # Empty until somebody sends it to nixpkgs.
     maintainers = [ ];
   };
 })

@@ -203,9 +203,9 @@ func (rt *roundTrip) statusError(h responseHead) error {
 	return &StatusError{err, printable(string(bytes.TrimSpace(line)))}
 }
 
-// peekBody returns the beginning of the body that follows h, decompressed, sniffLen bytes at most. It reads as much of the
-// rest as comes within limits.PeekTimeout, because a service that is still writing when Aegis closes the
-// connection may be killed (SIGPIPE).
+// peekBody returns the beginning of the body that follows h, decompressed, sniffLen bytes at most. It reads
+// as much of the rest as comes within limits.PeekTimeout, because a service that is still writing when Aegis
+// closes the connection may be killed (SIGPIPE).
 func (rt *roundTrip) peekBody(h responseHead) (beginning []byte) {
 	body := newBodyDecoder(h)
 	rt.conn.SetDeadline(time.Now().Add(limits.PeekTimeout))
